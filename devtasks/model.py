@@ -1,0 +1,251 @@
+"""The values the program passes on: frozen, without behaviour that touches the machine.
+
+Names carry units (`_seconds`, `_bytes`). Paths are absolute and real once a Project is built. Every
+collection is a tuple or an immutable mapping, so that a decision can be replayed from its inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+# --- what was declared -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopPolicy:
+    """How a service is asked to end. The signals share `timeout_seconds` equally, each tried in turn."""
+
+    signals: tuple[str, ...] = ("TERM",)  # names without SIG
+    timeout_seconds: float = 5.0
+    kill: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadyProbe:
+    """When a started service counts as ready. Without a kind: it listens on its port, or else it lives."""
+
+    http: str | None = None  # path or URL
+    status: tuple[int, ...] = ()  # accepted answers; empty: 200-399
+    body: str | None = None  # regex that the body must contain
+    tcp: bool = False
+    log: str | None = None  # regex that a new log line must contain
+    command: tuple[str, ...] | None = None
+    timeout_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthProbe:
+    """What a watcher asks a running service, with Kubernetes' meanings."""
+
+    http: str | None = None
+    status: tuple[int, ...] = ()
+    body: str | None = None
+    tcp: bool = False
+    log: str | None = None
+    command: tuple[str, ...] | None = None
+    interval_seconds: float = 10.0
+    timeout_seconds: float = 2.0
+    failures: int = 3
+    start_period_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartPolicy:
+    """When a watcher starts a service again: at most `max` times in any `window_seconds`."""
+
+    policy: Literal["always", "on-failure", "never"] = "on-failure"
+    max: int = 5
+    window_seconds: float = 600.0
+    backoff_seconds: float = 1.0
+    max_backoff_seconds: float = 60.0
+    cooldown_seconds: float = 600.0
+    memory_above_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One process tree the project wants to run.
+
+    A service with `instances = 3` becomes three of these, `name` NAME.1 to NAME.3 and `group` NAME; tasks and
+    flags take either. {host}, {port} and {instance} are already replaced everywhere.
+    """
+
+    name: str
+    group: str
+    instance: int = 1
+    command: tuple[str, ...]  # the words of argv; with `shell`, one string for sh -c
+    shell: bool = False
+    cwd: Path
+    env: Mapping[str, str] = field(default_factory=dict)  # `env` only; `env_file` is read at each start
+    env_file: Path | None = None
+    before: tuple[tuple[str, ...], ...] = ()
+    host: str = "127.0.0.1"
+    ports: tuple[int, ...] = ()
+    pid_file: Path
+    daemon_pid_file: Path | None = None
+    log_file: Path
+    patterns: tuple[str, ...] = ()  # checked regexes, matched from the program on
+    patterns_derived: bool = False  # from the command, not written by the user
+    stdin: Literal["open", "null"] = "open"
+    depends_on: tuple[str, ...] = ()  # names of groups
+    stop: StopPolicy = StopPolicy()
+    ready: ReadyProbe = ReadyProbe()
+    health: HealthProbe | None = None
+    listener: Literal["ours", "any"] = "ours"
+    restart: RestartPolicy = RestartPolicy()
+    log_max_bytes: int | None = None
+
+    @property
+    def port(self) -> int | None:
+        """The port that {port} stands for."""
+        return self.ports[0] if self.ports else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """A root folder and what is to run in it."""
+
+    name: str
+    root: Path
+    digest: str  # of the root's real path: the first part of every marker
+    state_dir: Path
+    environment: str = "development"  # lower case, stripped
+    services: tuple[Service, ...] = ()
+    source: str  # for people: "pyproject.toml", or what the services were inferred from
+
+    @property
+    def production(self) -> bool:
+        """Production forbids whatever rests on `port` or `pattern` alone."""
+        return self.environment in ("production", "prod")
+
+
+# --- what was observed -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Identity:
+    """One process for all time: a PID alone is reused, and so is a boot's clock."""
+
+    boot: str  # boot id of the kernel
+    namespace: int  # inode of the PID namespace
+    pid: int
+    start: int  # start time as the world counts it (Linux: clock ticks since boot)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One row of the process table, as read in one look. Nothing here follows the process afterwards."""
+
+    pid: int
+    ppid: int
+    session: int
+    terminal: int  # controlling terminal's device number, 0 for none
+    state: str  # the kernel's letter; "Z" only when every thread is a zombie
+    start: int
+    cmdline: bytes  # as the kernel gives it, NUL-separated; empty when it has none or cannot be read
+    marker: str | None  # value of DEVTASKS_ID
+    keep: bool  # DEVTASKS_KEEP=1
+    runner: bool  # DEVTASKS_RUNNER is set: the parent of a run, never a target
+    kernel: bool = False  # a kernel thread
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The argument vector, undecodable bytes kept as surrogates."""
+        raw = self.cmdline.rstrip(b"\0")
+        return tuple(part.decode("utf-8", "surrogateescape") for part in raw.split(b"\0")) if raw else ()
+
+    @property
+    def gone(self) -> bool:
+        """Nothing of it runs any more."""
+        return self.state in ("Z", "X")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Details:
+    """What is read of candidates only. None: could not be read, which proves nothing."""
+
+    cwd: str | None = None
+    exe: str | None = None
+    uid: int | None = None
+    namespaces: tuple[int, int, int] | None = None  # pid, mnt, net
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The process table at one moment."""
+
+    boot: str
+    namespace: int
+    processes: Mapping[int, Process]
+    cursor: int | None  # the last PID the kernel gave out before the scan began; None: cannot be trusted
+
+    def identity(self, process: Process) -> Identity:
+        return Identity(self.boot, self.namespace, process.pid, process.start)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One start of a service, as the state remembers it. `main` is None between intent and spawn."""
+
+    nonce: str
+    service: str
+    boot: str
+    namespace: int
+    started_at: float  # seconds since the epoch
+    main: Identity | None = None
+    runner: Identity | None = None
+    session: int | None = None
+    cgroup: str | None = None  # the folder of the cgroup made for the run
+    port: int | None = None
+    pid_file: str | None = None  # where this run wrote its PID, if it did
+    ended_at: float | None = None
+    exit_code: int | None = None  # negative: the signal that ended it; None with ended_at: unknown
+    cause: str | None = None  # stopped, exited, not-ready
+
+
+# --- what was decided --------------------------------------------------------------------------------
+
+EvidenceKind = Literal["pid-file", "marker", "descendant", "cgroup", "session", "port", "pattern"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One reason why a process is ours."""
+
+    kind: EvidenceKind
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule of the ownership contract, applied to one process. `holds` None: could not be told."""
+
+    rule: str
+    holds: bool | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """A process that is ours, the service it belongs to, and why."""
+
+    process: Process
+    service: str
+    evidence: tuple[Evidence, ...]
+
+    @property
+    def proven(self) -> bool:
+        """By evidence that is enough alone: production allows acting on it."""
+        return any(item.kind not in ("port", "pattern") for item in self.evidence)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """A process that looked like a service's and is left alone, and why."""
+
+    process: Process
+    service: str
+    reason: str

@@ -1,0 +1,119 @@
+"""The one seam to the machine: processes, sockets, signals and the clock.
+
+Nothing outside this package reads the process table or sends a signal. `this_world()` picks the implementation:
+`linux.py` where /proc and pidfd are there, else `portable.py` on psutil. Tests drive the rest of the program
+with a hand-written fake of the same protocol.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+from devtasks.model import Details, Identity, Process, Snapshot
+
+
+class Handle(Protocol):
+    """A pinned process: a signal through it reaches this very process or nobody."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def start(self) -> int: ...
+
+    def send(self, name: str) -> bool:
+        """Send the signal called `name` ("TERM", "CONT", "KILL" …).
+
+        Returns False when the process is gone. Raises PermissionError when it may not be signalled.
+        """
+
+    def close(self) -> None:
+        """Give the pin back. Idempotent."""
+
+
+class World(Protocol):
+    """What the program can know of this machine and do to it."""
+
+    boot: str
+    namespace: int
+
+    def look(self, previous: Snapshot | None = None) -> Snapshot:
+        """Read the process table. With `previous`, what cannot have changed is taken from it.
+
+        Processes that vanish while being read are left out. Never raises for a single process.
+        """
+
+    def reread(self, pids: Iterable[int]) -> dict[int, Process]:
+        """The present rows of `pids`; those that are gone are missing."""
+
+    def newer(self, snapshot: Snapshot) -> tuple[Snapshot, tuple[int, ...]]:
+        """`snapshot` with the processes that were created since it was taken, and their PIDs ascending.
+
+        Costs in proportion to what is new. A world without a trustworthy allocation cursor looks at
+        everything again. Rows of processes known before are not refreshed.
+        """
+
+    def ancestry(self) -> frozenset[int]:
+        """This process and everything above it, as PIDs."""
+
+    def details(self, pids: Iterable[int]) -> dict[int, Details]:
+        """Working folder, executable, user and namespaces of `pids`."""
+
+    def my_details(self) -> Details:
+        """The same of this process."""
+
+    def listening(self, ports: Iterable[int]) -> frozenset[int]:
+        """Which of the TCP `ports` anybody listens on, in this network namespace."""
+
+    def holders(self, ports: Iterable[int], likely: Sequence[int] = ()) -> dict[int, tuple[int, ...]]:
+        """Port to the PIDs of *every* process that holds a listening TCP socket on it, likely owners first.
+
+        A port that is held by somebody we may not see maps to an empty tuple; a free one is missing.
+        """
+
+    def pin(self, process: Process) -> Handle | None:
+        """Pin a process; None when it is gone or its PID is another process by now.
+
+        Raises OSError (EMFILE) when no descriptor is left, PermissionError when it may not be pinned.
+        """
+
+    def wait(self, handles: Sequence[Handle], timeout_seconds: float) -> list[Handle]:
+        """Block until at least one of `handles` is gone or the time is over; returns all that are gone."""
+
+    def usage(self, pids: Iterable[int]) -> dict[int, tuple[float, int]]:
+        """CPU seconds used so far, and resident bytes, of each."""
+
+    def started_at(self, process: Process) -> float:
+        """When it was started, in seconds since the epoch."""
+
+    def cgroup_members(self, path: str) -> tuple[int, ...] | None:
+        """PIDs in the cgroup at `path` and below it; None where there is no such cgroup."""
+
+    def freeze(self, path: str, frozen: bool) -> bool:
+        """Freeze or thaw a cgroup; False where that is not possible."""
+
+    def monotonic(self) -> float:
+        """Seconds on a clock that never jumps."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass: the one place that does."""
+
+
+def this_world(environ: Mapping[str, str] = os.environ) -> World:
+    """The world for this machine. DEVTASKS_WORLD=portable forces the psutil one (tests use it)."""
+    if sys.platform == "linux" and environ.get("DEVTASKS_WORLD") != "portable":
+        from devtasks.world.linux import LinuxWorld
+
+        return LinuxWorld()
+    from devtasks.world.portable import PortableWorld
+
+    return PortableWorld()
+
+
+__all__ = ["Handle", "Identity", "World", "this_world"]
