@@ -1,0 +1,195 @@
+"""What a verb tells: one value a verb, rendered as text or JSON by `report.py`.
+
+The keys of the JSON shapes in docs/json.md are these fields; whatever else is here is for people.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from devtasks.model import Evidence, Rule
+
+State = Literal["running", "starting", "unhealthy", "stopped", "stale", "orphaned", "failed", "foreign", "elsewhere"]
+Outcome = Literal["started", "already-running", "not-ready", "exited", "refused"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """A stranger on one of our ports. `pid` None: somebody we may not see."""
+
+    pid: int | None
+    command: str
+    cwd: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceStatus:
+    name: str
+    state: State
+    health: str | None
+    pid: int | None
+    ports: tuple[int, ...]
+    uptime_seconds: float | None
+    restarts: int
+    cpu_percent: float | None
+    rss_bytes: int | None
+    processes: int
+    holder: Holder | None
+    detail: str | None = None  # one line for people: why it is stale, failed, foreign …
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    project: str
+    environment: str
+    services: tuple[ServiceStatus, ...]
+
+    @property
+    def check(self) -> int:
+        """The LSB exit code of `status --check`."""
+        states = {row.state for row in self.services}
+        if states & {"stale", "orphaned", "unhealthy", "failed"}:
+            return 1
+        if states & {"stopped", "foreign"}:
+            return 3
+        return 4 if states & {"elsewhere", "starting"} else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessRow:
+    pid: int
+    ppid: int
+    command: str
+    cwd: str | None
+    started_at: float
+    cpu_percent: float | None
+    rss_bytes: int | None
+    ports: tuple[int, ...]
+    evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessGroup:
+    name: str
+    processes: tuple[ProcessRow, ...]
+    guarantee: str | None = None  # what holds the run together: cgroup, runner, or marker alone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectedRow:
+    """Considered and left alone. `cwd` is for people."""
+
+    pid: int
+    service: str
+    command: str
+    reason: str
+    cwd: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Processes:
+    project: str
+    services: tuple[ProcessGroup, ...]
+    rejected: tuple[RejectedRow, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """`detail` says in a line what went wrong or was noticed; `log_tail` are the service's last words."""
+
+    name: str
+    outcome: Outcome
+    pid: int | None
+    seconds: float
+    url: str | None = None
+    log_file: str | None = None
+    detail: str | None = None
+    hint: str | None = None
+    log_tail: tuple[str, ...] = ()
+    exit_code: int = 0  # of the command, if this outcome decides it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartReport:
+    ok: bool
+    dry_run: bool
+    services: tuple[Started, ...]
+
+    @property
+    def exit_code(self) -> int:
+        return max((item.exit_code for item in self.services), default=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survivor:
+    pid: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """How each process of one service ended. In a dry run `stopped` (or, by force, `killed`) is the plan."""
+
+    name: str
+    stopped: tuple[int, ...] = ()
+    killed: tuple[int, ...] = ()
+    survivors: tuple[Survivor, ...] = ()
+    rejected: tuple[RejectedRow, ...] = ()
+    commands: tuple[tuple[int, str], ...] = ()  # PID and command line of all of the above, for people
+    notes: tuple[str, ...] = ()  # lines for people: a stale PID file, a port still held …
+    removed: tuple[str, ...] = ()  # files
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopReport:
+    ok: bool
+    dry_run: bool
+    seconds: float
+    services: tuple[Stopped, ...]
+
+    @property
+    def exit_code(self) -> int:
+        return 0 if self.ok else 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestartReport:
+    ok: bool
+    stop: StopReport
+    start: StartReport
+
+    @property
+    def exit_code(self) -> int:
+        return max(self.stop.exit_code, self.start.exit_code)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    service: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanReport:
+    dry_run: bool
+    removed: tuple[str, ...]
+    running: tuple[Running, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """Every rule applied to one process. `verdict` begins with "ours" or "not ours"."""
+
+    pid: int
+    command: str
+    verdict: str
+    rules: tuple[Rule, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainReport:
+    """One process by PID, or all holders of a port."""
+
+    explanations: tuple[Explanation, ...]
