@@ -150,6 +150,7 @@ class Process:
     keep: bool  # DEVTASKS_KEEP=1
     runner: bool  # DEVTASKS_RUNNER is set: the parent of a run, never a target
     kernel: bool = False  # a kernel thread
+    blurred: bool = False  # neither command line nor environment showed: in the middle of an exec
 
     @property
     def argv(self) -> tuple[str, ...]:
@@ -181,6 +182,7 @@ class Snapshot:
     namespace: int
     processes: Mapping[int, Process]
     cursor: int | None  # the last PID the kernel gave out before the scan began; None: cannot be trusted
+    generation: int = 0  # how many looks this one builds on
 
     def identity(self, process: Process) -> Identity:
         return Identity(self.boot, self.namespace, process.pid, process.start)

@@ -10,7 +10,9 @@ from typing import Literal
 
 from devtasks.model import Evidence, Rule
 
-State = Literal["running", "starting", "unhealthy", "stopped", "stale", "orphaned", "failed", "foreign", "elsewhere"]
+State = Literal[
+    "running", "starting", "unhealthy", "stopped", "stale", "orphaned", "failed", "foreign", "elsewhere"
+]
 Outcome = Literal["started", "already-running", "not-ready", "exited", "refused"]
 
 

@@ -89,6 +89,12 @@ class World(Protocol):
     def started_at(self, process: Process) -> float:
         """When it was started, in seconds since the epoch."""
 
+    def make_cgroup(self, name: str) -> str | None:
+        """Make a cgroup under our own; its folder, or None where that is not possible."""
+
+    def remove_cgroup(self, path: str) -> None:
+        """Remove an empty cgroup; one in use stays."""
+
     def cgroup_members(self, path: str) -> tuple[int, ...] | None:
         """PIDs in the cgroup at `path` and below it; None where there is no such cgroup."""
 

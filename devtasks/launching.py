@@ -1,0 +1,200 @@
+"""Execute a service: its command line, its environment, and the runner that becomes its parent."""
+
+from __future__ import annotations
+
+import contextlib
+import marshal
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from devtasks import envfile
+from devtasks.errors import DevtasksError
+from devtasks.model import Project, Service
+
+_RUNNER = Path(__file__).with_name("runner.py")
+
+
+class LaunchError(DevtasksError):
+    """The program could not be executed; nothing runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launched:
+    """A service that was executed. `runner` is None where runs have no runner (Windows)."""
+
+    pid: int
+    runner: int | None
+    in_cgroup: bool
+
+
+def tool_folders(service: Service, project: Project) -> tuple[str, ...]:
+    """Where a command is looked up before PATH: the project's own environments, nearest first."""
+    folders: list[Path] = []
+    scripts = "Scripts" if sys.platform == "win32" else "bin"
+    for base in dict.fromkeys((service.cwd, project.root)):
+        folders += [base / ".venv" / scripts, base / "venv" / scripts]
+    inside = service.cwd.is_relative_to(project.root)
+    for base in (service.cwd, *service.cwd.parents):
+        folders.append(base / "node_modules" / ".bin")
+        if base == project.root or not inside:
+            break
+    return tuple(str(folder) for folder in folders if folder.is_dir())
+
+
+def environment(
+    service: Service, project: Project, marker: str, base: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """The environment of a service: the caller's, `env_file`, `env`, and what a run needs, later ones win.
+
+    Raises UsageError when `env_file` cannot be read.
+    """
+    inherited = {
+        key: value
+        for key, value in base.items()
+        if not key.startswith("DEVTASKS_") and key not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")
+    }
+    # SPT_NOENV keeps setproctitle from overwriting the environment, and so the marker, with its title
+    made = {**inherited, "SPT_NOENV": "1", "PYTHONUNBUFFERED": "1"}
+    if service.env_file is not None:
+        made |= envfile.read(service.env_file)
+    made |= service.env
+    own = tool_folders(service, project)
+    made["PATH"] = os.pathsep.join([*own, made.get("PATH", os.defpath)])
+    return made | {"DEVTASKS_ID": marker}
+
+
+def words(service: Service) -> tuple[str, ...]:
+    """The argument vector that runs the command."""
+    return ("/bin/sh", "-c", service.command[0]) if service.shell else service.command
+
+
+def find_program(name: str, service: Service, env: Mapping[str, str]) -> str:
+    """The file that `name` means for a service. Raises LaunchError, with the remedy, when there is none."""
+    if not service.cwd.is_dir():
+        raise LaunchError(
+            f"{service.name}: folder {service.cwd} does not exist",
+            hint=f"create it, or correct services.{service.group}.cwd",
+        )
+    if os.path.dirname(name):
+        path = os.path.join(service.cwd, name)
+        if os.access(path, os.X_OK) and not os.path.isdir(path):
+            return path
+        problem = "cannot be executed" if os.path.exists(path) else "does not exist"
+        raise LaunchError(f"{service.name}: {path} {problem}", hint=f"check services.{service.group}.command")
+    found = shutil.which(name, path=env["PATH"])
+    if found is None:
+        raise LaunchError(f"{service.name}: command not found: {name}", hint=_install_hint(name, service))
+    return os.path.join(service.cwd, found)
+
+
+def _install_hint(name: str, service: Service) -> str:
+    if (service.cwd / "package.json").is_file() and not (service.cwd / "node_modules").is_dir():
+        return f"{service.cwd} has no node_modules: run npm install (or your package manager's) there"
+    if name in ("npm", "pnpm", "yarn", "node", "npx", "bun"):
+        return f"install {name} and make sure that it is on PATH"
+    return f"install it in the project's .venv or on PATH, or correct services.{service.group}.command"
+
+
+def launch(
+    service: Service, *, label: str, env: Mapping[str, str], output: int, exit_file: Path, cgroup: str | None
+) -> Launched:
+    """Execute the command under a runner and return once the program was executed.
+
+    `output` is the descriptor of the log. Raises LaunchError when nothing could be executed. When this process
+    is killed meanwhile, the run goes on or never begins; either way its marker tells the next command.
+    """
+    argv = words(service)
+    program = find_program(argv[0], service, env)
+    if sys.platform == "win32":
+        return _launch_without_runner(service, program, argv, env, output)
+    source, held = _service_input(service)
+    task = {
+        "program": os.fsencode(program),
+        "argv": [os.fsencode(word) for word in argv],
+        "env": {os.fsencode(key): os.fsencode(value) for key, value in env.items()},
+        "cwd": os.fsencode(service.cwd),
+        "output": output,
+        "input": source,
+        "hold": held,
+        "cgroup": os.fsencode(cgroup) if cgroup else None,
+        "exit": os.fsencode(exit_file),
+    }
+    try:
+        return _through_runner(service, marshal.dumps(task), label, env["DEVTASKS_ID"], [output, source, *held])
+    finally:
+        for descriptor in (source, *held):
+            os.close(descriptor)
+
+
+def _through_runner(
+    service: Service, task: bytes, label: str, marker: str, descriptors: Sequence[int]
+) -> Launched:
+    become_subreaper = None
+    if sys.platform == "linux":
+        from devtasks.world.linux import subreaper
+
+        become_subreaper = subreaper()
+    runner = subprocess.Popen(
+        [sys.executable, "-I", "-S", str(_RUNNER), label],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={"DEVTASKS_ID": marker, "DEVTASKS_RUNNER": "1"},
+        pass_fds=descriptors,
+        start_new_session=True,
+        preexec_fn=become_subreaper,  # noqa: PLW1509 - no threads here
+    )
+    runner.returncode = 0  # nobody waits for it: it outlives this command, and that is no mistake
+    with contextlib.closing(runner.stdin), contextlib.closing(runner.stdout):  # type: ignore[type-var]
+        with contextlib.suppress(BrokenPipeError):
+            runner.stdin.write(task)  # type: ignore[union-attr]
+            runner.stdin.close()  # type: ignore[union-attr]
+        answer = runner.stdout.readline().split()  # type: ignore[union-attr]
+    if len(answer) == 3 and answer[0] == b"ok":
+        return Launched(pid=int(answer[1]), runner=runner.pid, in_cgroup=answer[2] == b"1")
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(runner.pid, 0)
+    if len(answer) == 3 and answer[0] == b"no":
+        place = service.cwd if answer[2] == b"cwd" else service.command[0]
+        raise LaunchError(f"{service.name}: cannot execute {place}: {os.strerror(int(answer[1]))}")
+    raise LaunchError(f"{service.name}: its runner ended before the service was executed")
+
+
+def _service_input(service: Service) -> tuple[int, list[int]]:
+    """A descriptor for standard input, and what the runner must hold so that it never reports its end."""
+    if service.stdin == "null":
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), []
+    reading, writing = os.pipe()
+    if sys.platform != "linux":
+        return reading, [writing]
+    # Opened for both, the service itself keeps the pipe from ending, whatever becomes of its runner
+    both = os.open(f"/proc/self/fd/{reading}", os.O_RDWR | os.O_CLOEXEC)
+    os.close(reading)
+    os.close(writing)
+    return both, []
+
+
+def _launch_without_runner(
+    service: Service, program: str, argv: Sequence[str], env: Mapping[str, str], output: int
+) -> Launched:
+    """Windows: a process group of its own (CTRL_BREAK reaches it), and nobody to tell how it ended."""
+    flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0) | getattr(subprocess, "CREATE_NO_WINDOW", 0)
+    try:
+        process = subprocess.Popen(
+            [program, *argv[1:]],
+            cwd=service.cwd,
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            creationflags=flags,
+        )
+    except OSError as error:
+        raise LaunchError(f"{service.name}: cannot execute {program}: {error.strerror}") from None
+    process.returncode = 0
+    return Launched(pid=process.pid, runner=None, in_cgroup=False)

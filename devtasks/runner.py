@@ -1,0 +1,130 @@
+"""The tiny parent of one run: `python -I -S runner.py LABEL`, told on standard input what to execute.
+
+It starts the service in a session of its own, outlives every descendant (it is made a subreaper before it is
+executed, so double forks and cleared environments stay its own), writes down how the main process ended, and
+leaves with the last of them. It holds nothing the service needs: killed, it harms nothing.
+
+Standard input: a marshalled dict with the keys
+    program, argv, env, cwd   bytes, [bytes], {bytes: bytes}, bytes: what to execute, and where
+    output, input             descriptors the service gets as its output and input
+    hold                      descriptors to keep open for as long as the runner lives
+    cgroup                    bytes or None: the folder of a cgroup to move the service into, if it can be
+    exit                      bytes: the file for "PID STATUS EPOCH-SECONDS"; STATUS is negative for a signal
+Standard output: one line, "ok PID MOVED" (MOVED 1: it is in the cgroup) or "no ERRNO WHAT".
+
+Executed by path, without site packages: it imports nothing of devtasks and next to nothing else, because each
+run has one of these for as long as it lives.
+"""
+
+import marshal
+import os
+import signal
+import time
+
+
+def main() -> None:
+    task = marshal.loads(_everything_from(0))
+    pid, line = _start(task)
+    try:
+        os.write(1, line)
+    except OSError:
+        pass  # the starter is dead: the next command finds this run by its marker
+    _let_go(task)
+    if pid:
+        _attend(pid, task["exit"])
+    if task["cgroup"]:
+        _try(os.rmdir, task["cgroup"])
+
+
+def _start(task: dict) -> tuple[int, bytes]:
+    """Fork and execute. Returns the PID, 0 when nothing was executed, and the line for the starter."""
+    ours, theirs = os.pipe()  # closed by the exec, so its end says that the program runs
+    pid = os.fork()
+    if pid == 0:
+        what = "setsid"
+        try:
+            os.setsid()
+            if task["cgroup"] and _try(_move_into, task["cgroup"]):
+                os.write(theirs, b"m")
+            what = "cwd"
+            os.chdir(task["cwd"])
+            what = "program"
+            for target, source in ((0, task["input"]), (1, task["output"]), (2, task["output"])):
+                os.dup2(source, target)
+            for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)  # an ignored signal would stay ignored across exec
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            for descriptor in {task["input"], task["output"], *task["hold"]}:
+                os.close(descriptor)
+            os.execve(task["program"], task["argv"], task["env"])
+        except OSError as error:
+            os.write(theirs, f"{error.errno} {what}".encode())
+        finally:
+            os._exit(127)
+    os.close(theirs)
+    answer = _everything_from(ours)
+    os.close(ours)
+    moved = answer[:1] == b"m"
+    failure = answer[1:] if moved else answer
+    if failure:
+        os.waitpid(pid, 0)
+        return 0, b"no " + failure + b"\n"
+    return pid, b"ok %d %d\n" % (pid, moved)
+
+
+def _attend(main_pid: int, exit_file: bytes) -> None:
+    """Collect every descendant that ends; write down the end of the main one."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+        if pid == main_pid:
+            line = b"%d %d %.3f\n" % (pid, os.waitstatus_to_exitcode(status), time.time())
+            _try(_write_new, exit_file, line)
+
+
+def _let_go(task: dict) -> None:
+    """Keep no descriptor of the service, and no terminal."""
+    os.chdir("/")
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2, task["input"], task["output"]):
+        os.dup2(nowhere, descriptor)
+    for descriptor in (nowhere, task["input"], task["output"]):
+        if descriptor > 2:
+            _try(os.close, descriptor)
+
+
+def _move_into(cgroup: bytes) -> None:
+    descriptor = os.open(cgroup + b"/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, b"0")
+    finally:
+        os.close(descriptor)
+
+
+def _write_new(path: bytes, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, data)
+    finally:
+        os.close(descriptor)
+
+
+def _everything_from(descriptor: int) -> bytes:
+    parts = []
+    while chunk := os.read(descriptor, 1 << 16):
+        parts.append(chunk)
+    return b"".join(parts)
+
+
+def _try(function: object, *arguments: object) -> bool:
+    try:
+        function(*arguments)  # type: ignore[operator]
+    except OSError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    main()
