@@ -1,0 +1,1 @@
+"""The demonstration (`inv demo`) and the project that it runs."""

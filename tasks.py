@@ -1,0 +1,64 @@
+"""This repository's own tasks, beside those of the services in [tool.devtasks]: the example in examples/shop."""
+
+import importlib.util
+import shlex
+import sys
+from pathlib import Path
+
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import task
+
+import devtasks
+
+ROOT = Path(__file__).resolve().parent
+
+
+def python(c: Context, arguments: str) -> None:
+    """Run this environment's Python in the project's root. Its exit code becomes ours."""
+    with c.cd(shlex.quote(str(ROOT))):
+        result = c.run(f"{shlex.quote(sys.executable)} {arguments}", warn=True, pty=sys.stdout.isatty(), in_stream=False)
+    if result is not None and result.exited != 0:
+        raise Exit(code=result.exited)
+
+
+@task(auto_shortflags=False, help={"args": "further arguments for pytest, in one string: --args '-k ports -x'"})
+def test(c: Context, args: str = "") -> None:
+    """Run the test suite."""
+    python(c, f"-m pytest -n auto {args}")
+
+
+@task
+def demo(_c: Context) -> None:
+    """Show the point on real servers, in under a minute."""
+    spec = importlib.util.spec_from_file_location("demo", ROOT / "examples" / "demo.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    code = module.main()
+    if code:
+        raise Exit(code=code)
+
+
+@task
+def lint(c: Context) -> None:
+    """Check style and formatting with ruff."""
+    python(c, "-m ruff check .")
+    python(c, "-m ruff format --check .")
+
+
+@task
+def types(c: Context) -> None:
+    """Check types with mypy, strictly."""
+    python(c, "-m mypy")
+
+
+@task
+def build(c: Context) -> None:
+    """Build the wheel into dist/."""
+    python(c, "-m build --wheel")
+
+
+ns = devtasks.collection(__name__)
