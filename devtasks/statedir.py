@@ -45,38 +45,62 @@ def ensure(project: Project) -> None:
     try:
         _make_folders(folder.parent)
         _make_state_dir(project)
+        _make_folders_inside(folder, folder / "exits")
         for service in project.services:
             for file in (service.pid_file, service.log_file):
-                if file.is_relative_to(project.root) or file.is_relative_to(folder):
+                if file.is_relative_to(folder):
+                    _make_folders_inside(folder, file.parent)
+                elif file.is_relative_to(project.root):
                     _make_folders(file.parent)
     except OSError as error:
         raise failure("cannot be prepared", error.filename or folder, error) from None
+
+
+def objection(project: Project) -> str | None:
+    """What speaks against using the state folder, as a line; None: nothing, or it is not there yet."""
+    folder = project.state_dir
+    try:
+        status = os.lstat(folder)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return f"{folder}: {explain(error)}"
+    if not stat.S_ISDIR(status.st_mode):
+        return f"{folder}: {unfit(status, None) or 'is a file'}, not the folder that state_dir needs"
+    stranger = _stranger(status, owners(project.root))
+    return None if stranger is None else f"{folder}: {stranger}"
 
 
 def _make_state_dir(project: Project) -> None:
     folder = project.state_dir
     with contextlib.suppress(FileExistsError):
         os.mkdir(folder, 0o700)
-    status = os.lstat(folder)
-    if not stat.S_ISDIR(status.st_mode):
-        reason = unfit(status, None) or "is a file"
-        raise Refused(
-            f"{folder}: {reason}, not the folder that state_dir needs", hint=f"remove or rename {folder}"
-        )
-    if stranger := _stranger(status, owners(project.root)):
-        raise Refused(f"{folder}: {stranger}", hint="remove it, or set state_dir to a folder of your own")
-    if status.st_mode & 0o077:
+    if problem := objection(project):
+        raise Refused(problem, hint=f"remove or rename {folder}, or set state_dir to another folder")
+    if os.lstat(folder).st_mode & 0o077:
         # File systems without permissions refuse or ignore this: not a reason to refuse the project.
         with contextlib.suppress(OSError):
             os.chmod(folder, 0o700)
-    if not any(os.scandir(folder)):
-        # Only where it is empty: in a folder that a user filled, `*` would hide the user's files from git.
+    with os.scandir(folder) as entries:
+        empty = next(entries, None) is None
+    if empty:
+        # Only then: in a folder that a user filled, `*` would hide the user's files from git.
         _hand_over_folder(folder, project.root)
-        descriptor = open_nofollow(folder / ".gitignore", os.O_WRONLY | os.O_CREAT, 0o600)
+        descriptor = open_nofollow(folder / ".gitignore", os.O_WRONLY | os.O_CREAT)
         try:
             os.write(descriptor, b"*\n")
         finally:
             os.close(descriptor)
+
+
+def _make_folders_inside(state_dir: Path, folder: Path) -> None:
+    """The same for a folder in the state folder, where no link is followed."""
+    for place in (folder, *folder.parents):
+        if place == state_dir:
+            break
+        if place.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(place))
+    _make_folders(folder)
 
 
 def _make_folders(folder: Path) -> None:

@@ -1,0 +1,285 @@
+"""What the project remembers of its runs: `state_dir/state.db`.
+
+The process table always wins: nothing here proves that a process lives, and stopping needs none of it. What
+is read back is checked like any input; a row that does not fit is left out.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Final, TypeGuard
+
+from devtasks import exits, statedir
+from devtasks.database import Database, Statement
+from devtasks.errors import DevtasksError
+from devtasks.model import Identity, Project, Run
+
+EVENTS_KEPT: Final = 10_000
+_VERSION: Final = 1
+_DAY_SECONDS: Final = 86_400.0
+_PID_LIMIT: Final = 2**32 - 1  # of any system
+
+_SCHEMA: Final = (
+    """CREATE TABLE IF NOT EXISTS runs (
+        nonce TEXT PRIMARY KEY, service TEXT NOT NULL, boot TEXT NOT NULL, namespace INTEGER NOT NULL,
+        started_at REAL NOT NULL, pid INTEGER, start INTEGER, runner_pid INTEGER, runner_start INTEGER,
+        session INTEGER, cgroup TEXT, port INTEGER, pid_file TEXT,
+        ended_at REAL, exit_code INTEGER, cause TEXT)""",
+    "CREATE INDEX IF NOT EXISTS runs_of_service ON runs (service)",
+    """CREATE TABLE IF NOT EXISTS events (
+        id INTEGER PRIMARY KEY, at REAL NOT NULL, service TEXT NOT NULL, kind TEXT NOT NULL,
+        pid INTEGER, detail TEXT)""",
+    """CREATE TABLE IF NOT EXISTS usage (
+        key TEXT PRIMARY KEY, identity TEXT NOT NULL, cpu_seconds REAL NOT NULL, at REAL NOT NULL)""",
+)
+_RUNS: Final = """SELECT nonce, service, boot, namespace, started_at, pid, start, runner_pid, runner_start,
+    session, cgroup, port, pid_file, ended_at, exit_code, cause FROM runs"""
+
+
+class State:
+    """Runs, events and usage of one project. No method raises for the database; see `notes` for people.
+
+    Methods that write return whether it is kept.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @classmethod
+    def open(cls, project: Project, *, create: bool) -> State:
+        """The state of `project`. Touches nothing until the first read or write.
+
+        Without `create` a project that has no state folder gets none: writes stay in memory.
+        """
+        problem = statedir.objection(project)
+        if create and problem is None:
+            try:
+                statedir.ensure(project)
+            except DevtasksError as error:
+                problem = error.message
+        create = create or project.state_dir.is_dir()
+        database = Database(project.state_dir / "state.db", version=_VERSION, schema=_SCHEMA, create=create)
+        if problem is not None:
+            database.use_memory(f"{problem}: this command keeps its state in memory")
+        return cls(database)
+
+    @property
+    def notes(self) -> list[str]:
+        """Lines for people: what about the database went wrong and what was done about it."""
+        return self._database.notes
+
+    def close(self) -> None:
+        self._database.close()
+
+    # --- runs ---------------------------------------------------------------------------------------
+
+    def intend(
+        self, service: str, nonce: str, *, boot: str, namespace: int, started_at: float, port: int | None = None
+    ) -> bool:
+        """A run is about to be spawned. Kept before this returns, so that kill -9 right after loses nothing."""
+        return self._database.write(
+            (
+                """INSERT OR REPLACE INTO runs (nonce, service, boot, namespace, started_at, port)
+                VALUES (?, ?, ?, ?, ?, ?)""",
+                (nonce, service, boot, namespace, started_at, port),
+            )
+        )
+
+    def record(
+        self,
+        nonce: str,
+        *,
+        main: Identity,
+        runner: Identity | None = None,
+        session: int | None = None,
+        cgroup: str | None = None,
+        pid_file: str | Path | None = None,
+    ) -> bool:
+        """The run's processes are known. May be called again, when a daemon's own PID becomes known."""
+        return self._database.write(
+            (
+                """UPDATE runs SET boot = ?, namespace = ?, pid = ?, start = ?, runner_pid = ?, runner_start = ?,
+                session = ?, cgroup = CAST(? AS TEXT), pid_file = CAST(? AS TEXT) WHERE nonce = ?""",
+                (
+                    *(main.boot, main.namespace, main.pid, main.start),
+                    *((runner.pid, runner.start) if runner else (None, None)),
+                    *(session, _bytes(cgroup), _bytes(pid_file), nonce),
+                ),
+            )
+        )
+
+    def finish(self, nonce: str, *, ended_at: float, exit_code: int | None = None, cause: str) -> bool:
+        """The run is over. An end that is already known stays; only a missing exit code is filled in."""
+        return self._database.write(*_finish(nonce, ended_at, exit_code, cause))
+
+    def open_runs(self, service: str | None = None) -> tuple[Run, ...]:
+        """Runs that have not ended as far as we know, newest first."""
+        if service is None:
+            return self._runs(f"{_RUNS} WHERE ended_at IS NULL ORDER BY rowid DESC")
+        return self._runs(f"{_RUNS} WHERE service = ? AND ended_at IS NULL ORDER BY rowid DESC", service)
+
+    def last_run(self, service: str) -> Run | None:
+        """The newest run, over or not."""
+        return next(iter(self.runs(service, 1)), None)
+
+    def runs(self, service: str, limit: int) -> tuple[Run, ...]:
+        """The newest `limit` runs, newest first."""
+        return self._runs(f"{_RUNS} WHERE service = ? ORDER BY rowid DESC LIMIT ?", service, limit)
+
+    def knows_pid(self, service: str, pid: int) -> bool:
+        """Whether a run of ours had `pid` as its main process: then a PID file that says so is ours."""
+        return bool(
+            self._database.read("SELECT 1 FROM runs WHERE service = ? AND pid = ? LIMIT 1", (service, pid))
+        )
+
+    def prune(self, service: str, keep: int = 50) -> bool:
+        """Forget what has ended, but for the newest `keep`."""
+        return self._database.write(
+            (
+                """DELETE FROM runs WHERE service = ? AND ended_at IS NOT NULL AND rowid NOT IN
+                (SELECT rowid FROM runs WHERE service = ? AND ended_at IS NOT NULL ORDER BY rowid DESC LIMIT ?)""",
+                (service, service, keep),
+            )
+        )
+
+    def _runs(self, query: str, *values: str | int) -> tuple[Run, ...]:
+        rows = self._database.read(query, values)
+        return tuple(run for run in map(_run, rows) if run is not None)
+
+    # --- exits that runners wrote down --------------------------------------------------------------
+
+    def collect_exits(self, project: Project) -> int:
+        """Take over what runners left in `state_dir/exits`; returns how many.
+
+        A run that is not over ends as "exited"; one that is over without an exit code gets it. A file is
+        removed once its content is kept on disk.
+        """
+        found = exits.read(project)
+        # `main`: a launcher's exit is not the end of the daemon that was recorded in its place.
+        ends = [_finish(one.nonce, one.at, one.status, "exited", main=one.pid) for one in found]
+        if not found or not (self._database.write(*chain.from_iterable(ends)) and self._database.on_disk):
+            return 0
+        exits.remove(project, found)
+        return len(found)
+
+    # --- events -------------------------------------------------------------------------------------
+
+    def event(
+        self,
+        service: str,
+        kind: str,
+        *,
+        pid: int | None = None,
+        detail: str | None = None,
+        at: float | None = None,
+    ) -> bool:
+        """Something happened. The newest 10,000 are kept."""
+        return self._database.write(
+            (
+                "INSERT INTO events (at, service, kind, pid, detail) VALUES (?, ?, ?, ?, CAST(? AS TEXT))",
+                (time.time() if at is None else at, service, kind, pid, _bytes(detail)),
+            ),
+            ("DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?", (EVENTS_KEPT,)),
+        )
+
+    # --- usage --------------------------------------------------------------------------------------
+
+    def record_usage(self, rows: Mapping[str, tuple[str, float, float]]) -> bool:
+        """Keep one sample a key: (identity, CPU seconds, seconds since the epoch). Older than a day: forgotten."""
+        if not rows:
+            return True
+        statements: list[Statement] = [
+            ("INSERT OR REPLACE INTO usage (key, identity, cpu_seconds, at) VALUES (?, ?, ?, ?)", (key, *row))
+            for key, row in rows.items()
+        ]
+        oldest = max(at for _, _, at in rows.values()) - _DAY_SECONDS
+        return self._database.write(*statements, ("DELETE FROM usage WHERE at < ?", (oldest,)))
+
+    def previous_usage(self) -> dict[str, tuple[str, float, float]]:
+        """The samples of the last observation, by key."""
+        return {
+            key: (identity, float(cpu_seconds), float(at))
+            for key, identity, cpu_seconds, at in self._database.read(
+                "SELECT key, identity, cpu_seconds, at FROM usage"
+            )
+            if isinstance(key, str) and isinstance(identity, str) and _is_seconds(cpu_seconds) and _is_seconds(at)
+        }
+
+
+def _finish(
+    nonce: str, ended_at: float, exit_code: int | None, cause: str, *, main: int | None = None
+) -> tuple[Statement, Statement]:
+    """Fill in the exit code of a run that is over, or end the run. `main`: unless another PID was its main one."""
+    which = "WHERE nonce = ? AND (? IS NULL OR pid IS NULL OR pid = ?) AND ended_at IS"
+    values = (nonce, main, main)
+    return (
+        (f"UPDATE runs SET exit_code = ? {which} NOT NULL AND exit_code IS NULL", (exit_code, *values)),
+        (
+            f"UPDATE runs SET ended_at = ?, exit_code = ?, cause = ? {which} NULL",
+            (ended_at, exit_code, cause, *values),
+        ),
+    )
+
+
+def _run(row: Sequence[object]) -> Run | None:
+    """A row as a Run; None if any value of it cannot be what we wrote."""
+    nonce, service, boot, namespace, started_at, pid, start, runner_pid, runner_start = row[:9]
+    session, cgroup, port, pid_file, ended_at, exit_code, cause = row[9:]
+    if not (
+        isinstance(nonce, str)
+        and isinstance(service, str)
+        and isinstance(boot, str)
+        and isinstance(namespace, int)
+        and _is_seconds(started_at)
+        and (session is None or _is_number(session, 0, _PID_LIMIT))
+        and (port is None or _is_number(port, 1, 65535))
+        and (ended_at is None or _is_seconds(ended_at))
+        and (exit_code is None or _is_number(exit_code, -(2**32), 2**32))
+        and all(text is None or isinstance(text, str) for text in (cgroup, pid_file, cause))
+    ):
+        return None
+    try:
+        return Run(
+            nonce=nonce,
+            service=service,
+            boot=boot,
+            namespace=namespace,
+            started_at=started_at,
+            main=_identity(boot, namespace, pid, start),
+            runner=_identity(boot, namespace, runner_pid, runner_start),
+            session=session,
+            cgroup=cgroup,  # type: ignore[arg-type]
+            port=port,
+            pid_file=pid_file,  # type: ignore[arg-type]
+            ended_at=ended_at,
+            exit_code=exit_code,
+            cause=cause,  # type: ignore[arg-type]
+        )
+    except ValueError:
+        return None
+
+
+def _identity(boot: str, namespace: int, pid: object, start: object) -> Identity | None:
+    """None where nothing was recorded. Raises ValueError for what is no identity."""
+    if pid is None and start is None:
+        return None
+    if not _is_number(pid, 2, _PID_LIMIT) or not _is_number(start, 0, 2**63):
+        raise ValueError
+    return Identity(boot, namespace, pid, start)
+
+
+def _is_number(value: object, least: int, most: int) -> TypeGuard[int]:
+    return isinstance(value, int) and least <= value <= most
+
+
+def _is_seconds(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and math.isfinite(value) and value >= 0
+
+
+def _bytes(text: str | Path | None) -> bytes | None:
+    """As SQLite takes it: a path may hold bytes that are no text."""
+    return None if text is None else str(text).encode("utf-8", "surrogateescape")
