@@ -1,6 +1,5 @@
 """This repository's own tasks, beside those of the services in [tool.devtasks]: the example in examples/shop."""
 
-import importlib.util
 import shlex
 import sys
 from pathlib import Path
@@ -17,13 +16,15 @@ ROOT = Path(__file__).resolve().parent
 def python(c: Context, arguments: str) -> None:
     """Run this environment's Python in the project's root. Its exit code becomes ours."""
     with c.cd(shlex.quote(str(ROOT))):
-        result = c.run(f"{shlex.quote(sys.executable)} {arguments}", warn=True, pty=sys.stdout.isatty(), in_stream=False)
+        result = c.run(
+            f"{shlex.quote(sys.executable)} {arguments}", warn=True, pty=sys.stdout.isatty(), in_stream=False
+        )
     if result is not None and result.exited != 0:
         raise Exit(code=result.exited)
 
 
 @task(auto_shortflags=False, help={"args": "further arguments for pytest, in one string: --args '-k ports -x'"})
-def test(c: Context, args: str = "") -> None:
+def test(c: Context, args: str = "") -> None:  # noqa: PT028 - a task, not a test
     """Run the test suite."""
     python(c, f"-m pytest -n auto {args}")
 
@@ -31,13 +32,9 @@ def test(c: Context, args: str = "") -> None:
 @task
 def demo(_c: Context) -> None:
     """Show the point on real servers, in under a minute."""
-    spec = importlib.util.spec_from_file_location("demo", ROOT / "examples" / "demo.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    code = module.main()
+    from examples.demo import main
+
+    code = main()
     if code:
         raise Exit(code=code)
 

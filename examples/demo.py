@@ -1,7 +1,8 @@
 """`inv demo`: the point of devtasks on real servers, in under a minute.
 
-Starts the example in a temporary folder, kills its top processes, cleans up with devtasks and proves that nothing
-of it is left and that nobody else was touched. Exit 0 only if every proof held; 128 + N when interrupted by signal N.
+Starts the example in a temporary folder, kills its top processes, cleans up with devtasks and proves that
+nothing of it is left and that nobody else was touched. Exit 0 only if every proof held; 128 + N when
+interrupted by signal N.
 """
 
 import os
@@ -102,7 +103,10 @@ def _play(stage: Stage, terminal: Terminal) -> bool:
         (not survivors, f"none of the shop's {len(everybody)} processes is left"),
         (not strangers, "no other process was left in the shop's folder"),
         (editor.poll() is None, f"the editor lives (PID {editor.pid})"),
-        (server.poll() is None and answers(stage.other_port), f"the other checkout answers on port {stage.other_port}"),
+        (
+            server.poll() is None and answers(stage.other_port),
+            f"the other checkout answers on port {stage.other_port}",
+        ),
     ]
     for holds, text in proofs:
         terminal.row("ok" if holds else "FAILED", holds, text)
@@ -158,7 +162,9 @@ def _classic(terminal: Terminal, holders: dict[int, Any], bystanders: dict[int, 
         hits |= {pid for pid, command in _process_list() if re.search(pattern, command)}
     for port, row in holders.items():
         found = row["pid"] in hits
-        terminal.row("finds" if found else "MISSES", found, f"PID {row['pid']}, which holds port {port}: {row['command']}")
+        terminal.row(
+            "finds" if found else "MISSES", found, f"PID {row['pid']}, which holds port {port}: {row['command']}"
+        )
     for pid, name in bystanders.items():
         if pid in hits:
             terminal.row("HITS", False, f"PID {pid}, {name}, which is none of its business")
@@ -170,7 +176,9 @@ def _classic(terminal: Terminal, holders: dict[int, Any], bystanders: dict[int, 
 def _process_list() -> list[tuple[int, str]]:
     """PID and command line of every process, from ps; from the process table where ps is not installed."""
     try:
-        listing = subprocess.run(["ps", "-eww", "-o", "pid=,args="], capture_output=True, text=True, errors="replace", check=True)
+        listing = subprocess.run(
+            ["ps", "-eww", "-o", "pid=,args="], capture_output=True, text=True, errors="replace", check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         table = psutil.process_iter(["cmdline"])
         return [(process.pid, " ".join(process.info["cmdline"] or ())) for process in table]

@@ -28,7 +28,7 @@ COMMAND_SECONDS = 60
 INSTALL_SECONDS = 20
 
 
-class DemoFailed(Exception):  # noqa: N818 - what happened, in one word
+class DemoFailed(Exception):
     """A step went another way than it should: one sentence for people."""
 
 
@@ -70,7 +70,9 @@ class Terminal:
         self._print(INDENT + self._paint("32" if good else "31", f"{mark:<8}") + line)
 
     def _print(self, text: str) -> None:
-        print(text.encode(sys.stdout.encoding or "ascii", "backslashreplace").decode(sys.stdout.encoding or "ascii"))
+        print(
+            text.encode(sys.stdout.encoding or "ascii", "backslashreplace").decode(sys.stdout.encoding or "ascii")
+        )
         sys.stdout.flush()
 
 
@@ -90,7 +92,9 @@ class Stage:
 
     def __enter__(self) -> Self:
         for checkout in (self.shop, self.other):
-            shutil.copytree(EXAMPLE, checkout, symlinks=True, ignore=shutil.ignore_patterns(".devtasks", "__pycache__"))
+            shutil.copytree(
+                EXAMPLE, checkout, symlinks=True, ignore=shutil.ignore_patterns(".devtasks", "__pycache__")
+            )
         table = self.shop / "pyproject.toml"
         text = table.read_text(encoding="utf-8")
         for declared, picked in (("port = 8000", self.backend_port), ("port = 5173", self.frontend_port)):
@@ -98,8 +102,10 @@ class Stage:
         table.write_text(text, encoding="utf-8")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """End everything and remove the folder. Not to be interrupted: it is bounded, and it is the cleaning up."""
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End everything and remove the folder. Not to be interrupted, but bounded."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         for process in self.bystanders:
@@ -134,7 +140,9 @@ class Stage:
         except FileNotFoundError:
             raise DemoFailed("the devtasks command is not installed here; run the demo with: make demo") from None
         except subprocess.TimeoutExpired:
-            raise DemoFailed(f"devtasks {' '.join(arguments)} took longer than {COMMAND_SECONDS} seconds") from None
+            raise DemoFailed(
+                f"devtasks {' '.join(arguments)} took longer than {COMMAND_SECONDS} seconds"
+            ) from None
 
     def show(self, *arguments: str) -> None:
         """Run a devtasks command before the audience. It must succeed."""
@@ -188,7 +196,7 @@ class Stage:
     # --- looking ---------------------------------------------------------------------------------------
 
     def inhabitants(self) -> list[psutil.Process]:
-        """Every live process that works in the stage's folder, whoever started it: nothing devtasks is asked about."""
+        """Every live process that works in the stage's folder, found without asking devtasks."""
         found = []
         for process in psutil.process_iter():
             try:
@@ -207,7 +215,9 @@ AMBIENT = ("ENVIRONMENT", "FORCE_COLOR", "NO_COLOR", "COLUMNS", "LINES", "PYTHON
 def run_bounded(argv: list[str], cwd: Path, environ: dict[str, str], seconds: float) -> int | None:
     """Run a program silently. Its exit code, or None when it was killed, with its group, at the time limit."""
     quiet = subprocess.DEVNULL
-    process = subprocess.Popen(argv, cwd=cwd, env=environ, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
+    process = subprocess.Popen(
+        argv, cwd=cwd, env=environ, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True
+    )
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:

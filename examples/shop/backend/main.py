@@ -6,7 +6,7 @@ PRODUCTS = [{"name": "tea", "cents": 450}, {"name": "coffee", "cents": 620}]
 PAGES = {"/health": {"status": "ok"}, "/products": PRODUCTS}
 
 
-async def app(scope, receive, send):
+async def app(scope, _receive, send):
     if scope["type"] != "http":
         raise ValueError(f"this app serves HTTP only, not {scope['type']}")
     page = PAGES.get(scope["path"])

@@ -27,4 +27,4 @@ if __name__ == "__main__":
     parser.add_argument("--port", default="5173")
     asked = parser.parse_args()
     argv = server(asked.host, asked.port)
-    os.execv(argv[0], argv)
+    os.execv(argv[0], argv)  # noqa: S606
