@@ -10,8 +10,8 @@ import contextlib
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from devtasks import statedir
 from devtasks.model import Project
@@ -23,8 +23,7 @@ _NONCE = re.compile(r"[0-9a-f]{16,32}", re.ASCII)
 _LINE = re.compile(rb"([1-9][0-9]{0,9}) (-?[0-9]{1,10}) ([0-9]{1,12}(?:\.[0-9]{1,9})?)\n", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exit:
+class Exit(NamedTuple):
     """The end of a run's main process. `status` is negative for a signal; `at` in seconds since the epoch."""
 
     nonce: str

@@ -12,9 +12,8 @@ import os
 import re
 import stat
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from devtasks import statedir
 
@@ -26,8 +25,7 @@ _SHOWN = 40  # bytes of a file's content that are quoted
 Signature = tuple[int, int, int, int, int]  # device, inode, size, mtime_ns, ctime_ns
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class Reading(NamedTuple):
     """What a PID file said at one moment.
 
     `pid` is set for state "pid" alone. `reason` is for people and follows the file's name ("is a FIFO");

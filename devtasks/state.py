@@ -38,6 +38,11 @@ _SCHEMA: Final = (
 )
 _RUNS: Final = """SELECT nonce, service, boot, namespace, started_at, pid, start, runner_pid, runner_start,
     session, cgroup, port, pid_file, ended_at, exit_code, cause FROM runs"""
+# With a PID, only a run whose main process it was, as far as we know.
+_FILL_IN: Final = """UPDATE runs SET exit_code = ? WHERE nonce = ? AND (? IS NULL OR pid IS NULL OR pid = ?)
+    AND ended_at IS NOT NULL AND exit_code IS NULL"""
+_END: Final = """UPDATE runs SET ended_at = ?, exit_code = ?, cause = ?
+    WHERE nonce = ? AND (? IS NULL OR pid IS NULL OR pid = ?) AND ended_at IS NULL"""
 
 
 class State:
@@ -214,14 +219,9 @@ def _finish(
     nonce: str, ended_at: float, exit_code: int | None, cause: str, *, main: int | None = None
 ) -> tuple[Statement, Statement]:
     """Fill in the exit code of a run that is over, or end the run. `main`: unless another PID was its main one."""
-    which = "WHERE nonce = ? AND (? IS NULL OR pid IS NULL OR pid = ?) AND ended_at IS"
-    values = (nonce, main, main)
     return (
-        (f"UPDATE runs SET exit_code = ? {which} NOT NULL AND exit_code IS NULL", (exit_code, *values)),
-        (
-            f"UPDATE runs SET ended_at = ?, exit_code = ?, cause = ? {which} NULL",
-            (ended_at, exit_code, cause, *values),
-        ),
+        (_FILL_IN, (exit_code, nonce, main, main)),
+        (_END, (ended_at, exit_code, cause, nonce, main, main)),
     )
 
 
