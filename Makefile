@@ -34,7 +34,7 @@ INSTALLED := $(GROUPS:%=$(VENV)/.installed-%)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv .inv $(DOCUMENTED) $(TASKS)
+.PHONY: help venv .inv .missing $(DOCUMENTED) $(TASKS)
 
 help:
 	@sed -n 's/^#: \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
@@ -62,8 +62,7 @@ marked=$$(grep -lsz '^DEVTASKS_ID=' /proc/[0-9]*/environ); here=$$(pwd -P); foun
 	echo "Make it again:  make venv && make $(TASKS)   (or install devtasks where inv on PATH finds it)" >&2; exit 1
 endef
 
-# Newer than the interpreter, so that a venv whose Python went away, or was replaced, is installed again.
-$(VENV)/.installed-%: $(PY) pyproject.toml
+$(VENV)/.installed-%: $(VENV)/pyvenv.cfg pyproject.toml
 	@echo "Installing devtasks and what '$*' needs into $(VENV) ..."
 	@if command -v "$(UV)" >/dev/null 2>&1; then \
 	  "$(UV)" pip install --quiet --python $(PY) --editable . --group $*; \
@@ -74,8 +73,9 @@ $(VENV)/.installed-%: $(PY) pyproject.toml
 	fi
 	@touch $@
 
-# The first Python that is new enough and can make an environment; Debian's may lack ensurepip.
-$(PY):
+# Made again when its Python went away. The first one is taken that is new enough and can make an environment:
+# Debian's may lack ensurepip.
+$(VENV)/pyvenv.cfg: $(shell [ -x $(PY) ] || echo .missing)
 	@if command -v "$(UV)" >/dev/null 2>&1; then \
 	  UV_VENV_CLEAR=1 exec "$(UV)" venv --quiet --python ">=3.11" $(VENV); \
 	fi; \
