@@ -39,7 +39,7 @@ INSTALLED := $(GROUPS:%=$(VENV)/.installed-%)
 help:
 	@sed -n 's/^#: \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
 
-venv: $(INSTALLED)
+venv: $(INSTALLED) ; @:
 
 $(sort $(DOCUMENTED) $(TASKS)): .inv ; @:
 

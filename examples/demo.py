@@ -58,6 +58,7 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
 def _play(stage: Stage, terminal: Terminal) -> bool:
     """All steps. Whether every proof held."""
     terminal.title("devtasks: stops what your project started, all of it, and nothing else.")
+    stage.check_out()
     reason = stage.install_vite()
     front_end = "vite behind npm" if reason is None else "Python's file server"
     terminal.step(f"A shop in a temporary folder: uvicorn --reload, and {front_end}.")

@@ -81,6 +81,9 @@ class Stage:
 
     def __init__(self, terminal: Terminal) -> None:
         self.terminal = terminal
+        self.command = Path(sys.executable).parent / "devtasks"
+        if not self.command.exists():
+            raise DemoFailed("the devtasks command is not installed here; run the demo with: make demo")
         self.folder = Path(tempfile.mkdtemp(prefix="devtasks-demo-")).resolve()
         self.shop = self.folder / "shop"
         self.other = self.folder / "other-checkout"
@@ -91,15 +94,6 @@ class Stage:
         self.environ = kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
 
     def __enter__(self) -> Self:
-        for checkout in (self.shop, self.other):
-            shutil.copytree(
-                EXAMPLE, checkout, symlinks=True, ignore=shutil.ignore_patterns(".devtasks", "__pycache__")
-            )
-        table = self.shop / "pyproject.toml"
-        text = table.read_text(encoding="utf-8")
-        for declared, picked in (("port = 8000", self.backend_port), ("port = 5173", self.frontend_port)):
-            text = text.replace(declared, f"port = {picked}")
-        table.write_text(text, encoding="utf-8")
         return self
 
     def __exit__(
@@ -111,13 +105,21 @@ class Stage:
         for process in self.bystanders:
             process.kill()
             process.wait()
-        if kind is not None:
+        if kind is not None and self.shop.exists():
             self.devtasks("force-clean")
-        left = self.inhabitants()
-        if left:
-            names = ", ".join(f"{process.pid} ({process.name()})" for process in left)
-            raise DemoFailed(f"still running in {self.folder}: {names}")
+        wait_until(lambda: not self.inhabitants(), 5, f"something still runs in {self.folder}")
         shutil.rmtree(self.folder)
+
+    def check_out(self) -> None:
+        """Make both checkouts, the shop's on ports of its own."""
+        left_out = shutil.ignore_patterns(".devtasks", "__pycache__")
+        for checkout in (self.shop, self.other):
+            shutil.copytree(EXAMPLE, checkout, symlinks=True, ignore=left_out)
+        table = self.shop / "pyproject.toml"
+        text = table.read_text(encoding="utf-8")
+        for declared, picked in (("port = 8000", self.backend_port), ("port = 5173", self.frontend_port)):
+            text = text.replace(declared, f"port = {picked}")
+        table.write_text(text, encoding="utf-8")
 
     # --- acting ----------------------------------------------------------------------------------------
 
@@ -126,7 +128,7 @@ class Stage:
         colour = {"FORCE_COLOR": "1"} if self.terminal.colour else {"NO_COLOR": "1"}
         try:
             return subprocess.run(
-                [str(Path(sys.executable).parent / "devtasks"), *arguments],
+                [str(self.command), *arguments],
                 cwd=self.shop,
                 env=self.environ | colour | {"COLUMNS": str(WIDTH - len(INDENT))},
                 stdin=subprocess.DEVNULL,
@@ -137,8 +139,6 @@ class Stage:
                 timeout=COMMAND_SECONDS,
                 check=False,
             )
-        except FileNotFoundError:
-            raise DemoFailed("the devtasks command is not installed here; run the demo with: make demo") from None
         except subprocess.TimeoutExpired:
             raise DemoFailed(
                 f"devtasks {' '.join(arguments)} took longer than {COMMAND_SECONDS} seconds"
