@@ -183,6 +183,7 @@ class Snapshot:
     processes: Mapping[int, Process]
     cursor: int | None  # the last PID the kernel gave out before the scan began; None: cannot be trusted
     generation: int = 0  # how many looks this one builds on
+    unseen: tuple[int, ...] = ()  # PIDs that were given out and showed nothing yet: looked up once more
 
     def identity(self, process: Process) -> Identity:
         return Identity(self.boot, self.namespace, process.pid, process.start)

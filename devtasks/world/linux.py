@@ -14,6 +14,7 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from devtasks.model import Details, Process, Snapshot
 from devtasks.world import Handle, cgroup, sockets
@@ -80,22 +81,20 @@ class LinuxWorld:
         if cursor is None or snapshot.cursor is None:
             fresh = self.look()
             return fresh, _unknown_to(snapshot, fresh)
-        if cursor == snapshot.cursor:
+        if cursor == snapshot.cursor and not snapshot.unseen:
             return snapshot, ()
         given = self._given_out(snapshot.cursor, cursor)
         if len(given) > len(snapshot.processes):
             listed = {int(name) for name in os.listdir("/proc") if name.isdigit()}
             given = [pid for pid in given if pid in listed]
-        arrived = self.reread(pid for pid in given if self._is_process(pid))
-        rows = {**snapshot.processes, **arrived}
-        fresh = Snapshot(
-            boot=self.boot,
-            namespace=self.namespace,
-            processes=rows,
+        arrived = self.reread(pid for pid in (*snapshot.unseen, *given) if self._is_process(pid))
+        fresh = replace(
+            snapshot,
+            processes={**snapshot.processes, **arrived},
             cursor=cursor,
-            generation=snapshot.generation,
+            unseen=tuple(pid for pid in given if pid not in arrived),
         )
-        return fresh, tuple(pid for pid in given if pid in arrived)
+        return fresh, tuple(arrived)
 
     def ancestry(self) -> frozenset[int]:
         chain: set[int] = set()

@@ -1,0 +1,229 @@
+"""Observe: one look at the machine, judged. Every verb begins here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from devtasks import pidfile, statedir
+from devtasks.model import Details, Match, Process, Project, Rejection, Run, Service, Snapshot
+from devtasks.ownership import Facts, Judge
+from devtasks.patterns import matcher
+from devtasks.places import Places
+from devtasks.state import State
+from devtasks.world import World
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What is there, and whose it is. PIDs are those of `table`, the process table that was judged."""
+
+    project: Project
+    table: Snapshot
+    judge: Judge
+    matches: Mapping[str, tuple[Match, ...]]  # by service; also services that are configured no more
+    rejections: tuple[Rejection, ...]
+    runners: Mapping[str, tuple[Process, ...]]
+    pid_files: Mapping[str, pidfile.Reading]
+    listening: frozenset[int]  # of the configured ports
+    runs: tuple[Run, ...]
+    elsewhere: frozenset[str]  # services with an open run in another PID namespace
+
+    def of(self, service: str) -> tuple[Match, ...]:
+        return self.matches.get(service, ())
+
+    def pids(self) -> list[int]:
+        """All that is ours."""
+        return [match.process.pid for found in self.matches.values() for match in found]
+
+    def holders(self, port: int) -> tuple[int, ...] | None:
+        """Who listens on a configured port: PIDs, () when we may not see, None when nobody does."""
+        return self.judge.facts.holders.get(port, ()) if port in self.listening else None
+
+
+class Observer:
+    """Looks at one project on one machine; what is the same for every look is found out once."""
+
+    def __init__(self, world: World, project: Project, state: State) -> None:
+        self.world = world
+        self.project = project
+        self.state = state
+        cwds = [service.cwd for service in project.services if service.cwd != project.root]
+        self._places = Places(project.root, cwds)
+        self._matchers = {service.name: matcher(service) for service in project.services}
+        self._me = world.my_details()
+        self._callers = world.ancestry()
+        self._users = _reachable_users(self._me, project)
+        self._owners = statedir.owners(project.root)
+        self._runs: tuple[Run, ...] = ()
+        self._elsewhere: frozenset[str] = frozenset()
+
+    def observe(self, previous: Snapshot | None = None) -> Observation:
+        """Look at everything. The state is brought in line with what is seen."""
+        self.state.collect_exits(self.project)
+        self._recall()
+        table = self.world.look(previous)
+        observation = self._judge(table)
+        self._reconcile(observation)
+        return observation
+
+    def newer(self, before: Observation) -> tuple[Observation, tuple[int, ...]]:
+        """The observation with what was created since, and the PIDs of that. Known rows stay as they were."""
+        table, arrived = self.world.newer(before.table)
+        if not arrived:
+            return replace(before, table=table), ()
+        return self._judge(table, before=before, only=arrived), arrived
+
+    def recheck(self, before: Observation, pids: Iterable[int]) -> Observation:
+        """The observation with `pids` read anew: those that are gone are no matches any more.
+
+        A process keeps the parent under which it was judged, so that orphans do not lose their descent.
+        """
+        pids = tuple(pids)
+        fresh = self.world.reread(pids)
+        rows = dict(before.table.processes)
+        for pid in pids:
+            old, new = rows[pid], fresh.get(pid)
+            if new is None or new.start != old.start:
+                rows[pid] = replace(old, state="X")
+            else:
+                rows[pid] = new if new.ppid == old.ppid else replace(new, ppid=old.ppid)
+        return self._judge(replace(before.table, processes=rows), before=before, only=pids)
+
+    # ----------------------------------------------------------------------------------------------------
+
+    def _recall(self) -> None:
+        """The runs worth knowing: open ones, and of each service the last few, whose session may live on."""
+        runs = {run.nonce: run for run in self.state.open_runs()}
+        for service in self.project.services:
+            runs |= {run.nonce: run for run in self.state.runs(service.name, 5)}
+        here = [run for run in runs.values() if run.boot == self.world.boot]
+        self._runs = tuple(
+            sorted(
+                (run for run in here if run.namespace == self.world.namespace),
+                key=lambda run: run.started_at,
+                reverse=True,
+            )
+        )
+        self._elsewhere = frozenset(
+            run.service for run in here if run.namespace != self.world.namespace and run.ended_at is None
+        )
+
+    def _judge(
+        self, table: Snapshot, *, before: Observation | None = None, only: tuple[int, ...] | None = None
+    ) -> Observation:
+        readings = before.pid_files if before else self.read_pid_files()
+        facts = Facts(
+            project=self.project,
+            table=table,
+            runs=self._runs,
+            pid_files={name: reading.pid for name, reading in readings.items() if reading.pid is not None},
+            matchers=self._matchers,
+            places=self._places,
+            details=_Lazily(self.world),
+            me=self._me,
+            users=self._users,
+            callers=self._callers,
+            cgroup_members=self._cgroups(),
+        )
+        judge = Judge(facts)
+        ports = {port for service in self.project.services for port in service.ports}
+        listening = self.world.listening(ports)
+        if listening:
+            likely = [pid for pid in table.processes if judge.proven(pid)] if before is None else before.pids()
+            judge = Judge(replace(facts, holders=self.world.holders(listening, likely)))
+        matches: dict[str, list[Match]] = {}
+        rejections: list[Rejection] = []
+        if before is not None and only is not None:
+            matches = {
+                name: [match for match in found if match.process.pid not in only]
+                for name, found in before.matches.items()
+            }
+            rejections = [item for item in before.rejections if item.process.pid not in only]
+        for pid in table.processes if only is None else only:
+            verdict = judge.verdict(pid)
+            if isinstance(verdict, Match):
+                matches.setdefault(verdict.service, []).append(verdict)
+            elif isinstance(verdict, Rejection):
+                rejections.append(verdict)
+        return Observation(
+            project=self.project,
+            table=table,
+            judge=judge,
+            matches={name: tuple(found) for name, found in matches.items() if found},
+            rejections=tuple(rejections),
+            runners=_runners(judge, table),
+            pid_files=readings,
+            listening=listening,
+            runs=self._runs,
+            elsewhere=self._elsewhere,
+        )
+
+    def read_pid_files(self) -> dict[str, pidfile.Reading]:
+        """What each service's PID file says; where a daemon writes its own, that one."""
+        return {
+            service.name: pidfile.read(service.daemon_pid_file or service.pid_file, self._owners)
+            for service in self.project.services
+        }
+
+    def _cgroups(self) -> dict[int, Run]:
+        found: dict[int, Run] = {}
+        for run in self._runs:
+            if run.cgroup:
+                found.update(dict.fromkeys(self.world.cgroup_members(run.cgroup) or (), run))
+        return found
+
+    def _reconcile(self, seen: Observation) -> None:
+        """End, in the state, the runs of which nothing is left: the process table always wins."""
+        for run in self.state.open_runs():
+            if run.boot != self.world.boot:
+                self.state.finish(run.nonce, ended_at=self.world.now(), cause="reboot")
+            elif run.namespace == self.world.namespace and run.main is not None:
+                row = seen.table.processes.get(run.main.pid)
+                lives = row is not None and not row.gone and row.start == run.main.start
+                if not lives:
+                    self.state.finish(run.nonce, ended_at=self.world.now(), cause="gone")
+
+
+class _Lazily(Mapping[int, Details]):
+    """Details read when they are asked for, once."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._known: dict[int, Details] = {}
+
+    def __getitem__(self, pid: int) -> Details:
+        if pid not in self._known:
+            self._known[pid] = self._world.details([pid]).get(pid, Details())
+        return self._known[pid]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+
+def _runners(judge: Judge, table: Snapshot) -> dict[str, tuple[Process, ...]]:
+    found: dict[str, tuple[Process, ...]] = {}
+    for row in table.processes.values():
+        if row.runner and not row.gone:
+            service = judge.is_runner(row)
+            if service is not None:
+                found[service] = (*found.get(service, ()), row)
+    return found
+
+
+def _reachable_users(me: Details, project: Project) -> frozenset[int]:
+    """Whose processes a sweep may reach: our own and, for root, those of the folder's owner."""
+    if me.uid is None:
+        return frozenset()
+    return frozenset({me.uid, project.root.stat().st_uid}) if me.uid == 0 else frozenset({me.uid})
+
+
+def select(project: Project, names: Iterable[str]) -> tuple[Service, ...]:
+    """The services that `names` mean: a group means all its instances, no name means all services."""
+    wanted = set(names)
+    return tuple(
+        service for service in project.services if not wanted or service.name in wanted or service.group in wanted
+    )

@@ -1,0 +1,65 @@
+"""Which project a folder belongs to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+_TABLE_BYTES = 1 << 20
+
+
+class Places:
+    """Tells, by path component and on real paths, whether a folder is inside one project.
+
+    A folder belongs to the innermost folder at or above it that is a configured `cwd` of ours, our root, or
+    anybody's root: one with a devtasks table or a `.git` entry. Answers are remembered: one of these serves
+    one command.
+    """
+
+    def __init__(self, root: Path, cwds: Iterable[Path] = ()) -> None:
+        self.root = str(root)
+        self._ours = {self.root, *(os.path.realpath(cwd) for cwd in cwds)}
+        self._known: dict[str, str | None] = {}
+
+    @property
+    def proves_something(self) -> bool:
+        """False for a root that is `/`, the home folder or above it: everything a user does is inside."""
+        home = os.path.realpath(os.path.expanduser("~"))
+        return self.root != "/" and os.path.commonpath([self.root, home]) != self.root
+
+    def inside(self, path: str) -> bool:
+        """Whether `path`, a folder or a file, belongs to our project."""
+        return self.owner(path) == self.root
+
+    def owner(self, path: str) -> str | None:
+        """The root of the project that `path` belongs to: ours, another's, or None for nobody's."""
+        path = path.removesuffix(" (deleted)")
+        if not os.path.isabs(path):
+            return None
+        trail = []
+        folder = os.path.normpath(path)
+        while folder not in self._known:
+            trail.append(folder)
+            if folder in self._ours:
+                self._known[folder] = self.root
+            elif _is_root(folder):
+                self._known[folder] = folder
+            elif folder == os.path.dirname(folder):
+                self._known[folder] = None
+            else:
+                folder = os.path.dirname(folder)
+        found = self._known[folder]
+        for step in trail:
+            self._known[step] = found
+        return found
+
+
+def _is_root(folder: str) -> bool:
+    if os.path.lexists(os.path.join(folder, ".git")) or os.path.isfile(os.path.join(folder, "devtasks.toml")):
+        return True
+    try:
+        with open(os.path.join(folder, "pyproject.toml"), "rb") as file:
+            return b"tool.devtasks" in file.read(_TABLE_BYTES)
+    except OSError:
+        return False

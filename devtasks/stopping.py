@@ -1,0 +1,337 @@
+"""Stop services: everything of theirs, and nothing else, until nothing is left.
+
+Straight down: ask the roots, ask what remains, and at the timeout kill. Waiting is for exits, never for a
+clock. Whether anything is left is not believed after one look: processes that fork while they are being ended
+are followed through the PIDs the kernel gave out (docs/stopping.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from devtasks.errors import Interrupted
+from devtasks.model import Match, Process, Rejection, Service, StopPolicy
+from devtasks.observing import Observation, Observer
+from devtasks.outcomes import Survivor
+from devtasks.planning import roots
+from devtasks.world import Handle
+
+KILL_SECONDS = 5.0  # how long the kernel may take to end what was killed (uninterruptible sleep, core dumps)
+RUNNER_SECONDS = 2.0  # how long a runner may take to notice that its last descendant has ended
+_SLICE_SECONDS = 0.02  # between looks at what could not be pinned
+_DEFAULT_POLICY = StopPolicy()
+
+
+@dataclass(slots=True)
+class Target:
+    """One process on its way out."""
+
+    match: Match
+    handle: Handle | None = None
+    sent: list[str] = field(default_factory=list)
+    gone: bool = False
+    trouble: str | None = None  # why it cannot be signalled
+
+    @property
+    def pid(self) -> int:
+        return self.match.process.pid
+
+
+@dataclass(slots=True)
+class Ending:
+    """One service on its way out. `rung` counts through its signals; past the last is KILL."""
+
+    name: str
+    policy: StopPolicy
+    began: float
+    rung: int = 0
+    killing_since: float | None = None
+    given_up: bool = False
+    targets: dict[int, Target] = field(default_factory=dict)
+
+    @property
+    def live(self) -> list[Target]:
+        return [target for target in self.targets.values() if not target.gone]
+
+    @property
+    def able(self) -> list[Target]:
+        """Those alive that can be signalled."""
+        return [target for target in self.live if target.trouble is None]
+
+    @property
+    def signal(self) -> str:
+        return "KILL" if self.killing_since is not None else self.policy.signals[self.rung]
+
+    def deadline(self) -> float:
+        """When the present rung ends."""
+        if self.killing_since is not None:
+            return self.killing_since + KILL_SECONDS
+        share = self.policy.timeout_seconds / len(self.policy.signals)
+        return self.began + share * (self.rung + 1)
+
+    @property
+    def stopped(self) -> tuple[int, ...]:
+        return tuple(sorted(t.pid for t in self.targets.values() if t.gone and "KILL" not in t.sent))
+
+    @property
+    def killed(self) -> tuple[int, ...]:
+        return tuple(sorted(t.pid for t in self.targets.values() if t.gone and "KILL" in t.sent))
+
+    @property
+    def survivors(self) -> tuple[Survivor, ...]:
+        return tuple(Survivor(pid=target.pid, reason=self._reason(target)) for target in self.live)
+
+    def _reason(self, target: Target) -> str:
+        if target.trouble is not None:
+            return target.trouble
+        if not self.policy.kill:
+            asked = " and ".join(self.policy.signals)
+            return f"still alive {self.policy.timeout_seconds:g} s after {asked}, and kill = false"
+        return f"still alive {KILL_SECONDS:g} s after KILL (state {target.match.process.state})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How it went: one Ending a service, and the last observation."""
+
+    endings: dict[str, Ending]
+    observation: Observation
+    interrupted: BaseException | None = None
+
+
+class Stopper:
+    """Ends the services it is given, all at the same time."""
+
+    def __init__(self, observer: Observer, seen: Observation) -> None:
+        self._observer = observer
+        self._world = observer.world
+        self._seen = seen
+        self._endings: dict[str, Ending] = {}
+        self._interrupted: BaseException | None = None
+
+    def stop(
+        self, services: Iterable[Service | str], *, force: bool = False, timeout_seconds: float | None = None
+    ) -> Ended:
+        """End the services; a name alone stands for one that is configured no more.
+
+        Returns when nothing of them is left, or what is left cannot be ended. An interruption hastens it
+        (what was asked to end is killed) and is handed back.
+        """
+        now = self._world.monotonic()
+        for service in services:
+            name, policy = (service, _DEFAULT_POLICY) if isinstance(service, str) else (service.name, service.stop)
+            if timeout_seconds is not None:
+                policy = StopPolicy(signals=policy.signals, timeout_seconds=timeout_seconds, kill=policy.kill)
+            self._endings[name] = Ending(name, policy, began=now, killing_since=now if force else None)
+        try:
+            self._until_nothing_is_left()
+        finally:
+            for ending in self._endings.values():
+                for target in ending.targets.values():
+                    if target.handle is not None:
+                        target.handle.close()
+        return Ended(endings=self._endings, observation=self._seen, interrupted=self._interrupted)
+
+    # ----------------------------------------------------------------------------------------------------
+
+    def _until_nothing_is_left(self) -> None:
+        while True:
+            try:
+                self._admit()
+                self._signal()
+                if any(ending.live and not ending.given_up for ending in self._endings.values()):
+                    self._wait()
+                    self._climb()
+                elif not self._something_new():
+                    return
+            except (KeyboardInterrupt, Interrupted) as interruption:
+                if self._interrupted is not None:
+                    raise
+                self._interrupted = interruption
+                for ending in self._endings.values():
+                    self._kill(ending)
+
+    def _admit(self) -> None:
+        """Take in what the last look found."""
+        for ending in self._endings.values():
+            for match in self._seen.of(ending.name):
+                known = ending.targets.get(match.process.pid)
+                if known is None or known.match.process.start != match.process.start:
+                    ending.targets[match.process.pid] = Target(match)
+
+    def _signal(self) -> None:
+        """Send each service's present signal to those whose turn it is, after checking once more who they are."""
+        killing = [
+            ending.name
+            for ending in self._endings.values()
+            if ending.killing_since is not None and any(ending.signal not in t.sent for t in ending.able)
+        ]
+        with self._frozen(killing):
+            due = [(target, ending.signal) for ending in self._endings.values() for target in _turn(ending)]
+            for target, name in self._checked(due):
+                self._send(target, name)
+
+    def _checked(self, due: list[tuple[Target, str]]) -> list[tuple[Target, str]]:
+        """Pin those who are new here, then read the evidence again: only what still holds is signalled."""
+        fresh = [target for target, _ in due if not target.sent]
+        for target in fresh:
+            self._pin(target)
+        pids = [target.pid for target in fresh if not target.gone]
+        if pids:
+            self._seen = self._observer.recheck(self._seen, pids)
+            still = set(self._seen.pids())
+            rows = self._seen.table.processes
+            for target in fresh:
+                if target.pid not in still:
+                    target.gone = True
+                    if not rows[target.pid].gone:
+                        self._disown(target)
+        return [(target, name) for target, name in due if not target.gone]
+
+    def _disown(self, target: Target) -> None:
+        """It lives and is not ours any more: among the rejected, not among those that ended."""
+        for ending in self._endings.values():
+            if ending.targets.get(target.pid) is target:
+                del ending.targets[target.pid]
+        if target.handle is not None:
+            target.handle.close()
+
+    def _pin(self, target: Target) -> None:
+        try:
+            target.handle = self._world.pin(target.match.process)
+        except PermissionError:
+            target.trouble = "may not be signalled: it belongs to another user"
+        except OSError:
+            return  # no descriptor left: it is pinned for the moment of each signal instead
+        else:
+            target.gone = target.handle is None
+
+    def _send(self, target: Target, name: str) -> None:
+        if target.trouble is not None:
+            return
+        try:
+            handle = target.handle or self._world.pin(target.match.process)
+            alive = handle is not None and handle.send(name)
+            if alive and handle is not None and name != "KILL":
+                handle.send("CONT")  # a stopped process cannot handle what it was sent
+            if handle is not None and target.handle is None:
+                handle.close()
+        except PermissionError:
+            target.trouble = "may not be signalled: it belongs to another user"
+            return
+        except OSError as error:
+            target.trouble = f"could not be signalled: {error.strerror}"
+            return
+        target.sent.append(name)
+        target.gone = target.gone or not alive
+
+    def _wait(self) -> None:
+        """Until somebody is gone, or a rung is over."""
+        now = self._world.monotonic()
+        live = [
+            (ending, target) for ending in self._endings.values() if not ending.given_up for target in ending.live
+        ]
+        timeout = max(0.0, min(ending.deadline() for ending, _ in live) - now)
+        pinned = {id(target.handle): target for _, target in live if target.handle is not None}
+        if len(pinned) < len(live):
+            timeout = min(timeout, _SLICE_SECONDS)
+        handles = [target.handle for _, target in live if target.handle is not None]
+        if handles:
+            for handle in self._world.wait(handles, timeout):
+                pinned[id(handle)].gone = True
+        else:
+            self._world.sleep(timeout)
+        for _, target in live:
+            if target.handle is None:
+                row = self._world.reread([target.pid]).get(target.pid)
+                target.gone = row is None or row.gone or row.start != target.match.process.start
+
+    def _climb(self) -> None:
+        """At the end of a rung: the next signal, then KILL, then giving up."""
+        now = self._world.monotonic()
+        for ending in self._endings.values():
+            if not ending.live or now < ending.deadline():
+                continue
+            if ending.killing_since is not None:
+                ending.given_up = True
+            elif ending.rung + 1 < len(ending.policy.signals):
+                ending.rung += 1
+            elif ending.policy.kill:
+                self._kill(ending)
+            else:
+                ending.given_up = True
+
+    def _kill(self, ending: Ending) -> None:
+        if ending.killing_since is None and ending.policy.kill:
+            ending.killing_since = self._world.monotonic()
+
+    # --- is anything left? ------------------------------------------------------------------------------
+
+    def _something_new(self) -> bool:
+        """Whether processes of ours came into being since the last look; waits for runs that just begin."""
+        deadline = self._world.monotonic() + RUNNER_SECONDS
+        while self._world.monotonic() < deadline:
+            moved = self._seen.table.cursor
+            self._seen, arrived = self._observer.newer(self._seen)
+            if any(match.process.pid in arrived for name in self._endings for match in self._seen.of(name)):
+                return True
+            if self._seen.table.unseen or self._seen.table.cursor != moved:
+                continue
+            runners = self._idle_runners()
+            if not runners:
+                break
+            self._await_runners(runners)
+        return False
+
+    def _idle_runners(self) -> list[Process]:
+        """Runners with no child that we would leave alone: they are about to leave, or about to begin."""
+        rows = self._seen.table.processes
+        ours = {target.pid for ending in self._endings.values() for target in ending.targets.values()}
+        parents = {row.ppid for row in rows.values() if row.pid not in ours and not row.gone}
+        return [
+            row for name in self._endings for row in self._seen.runners.get(name, ()) if row.pid not in parents
+        ]
+
+    def _await_runners(self, runners: list[Process]) -> None:
+        handles = [handle for row in runners if (handle := self._world.pin(row)) is not None]
+        pinned = {handle.pid for handle in handles}
+        gone = {row.pid for row in runners if row.pid not in pinned}
+        if handles:
+            gone |= {handle.pid for handle in self._world.wait(handles, _SLICE_SECONDS)}
+        for handle in handles:
+            handle.close()
+        if gone:
+            self._seen = self._observer.recheck(self._seen, gone)
+
+    @contextmanager
+    def _frozen(self, services: list[str]) -> Iterator[None]:
+        """Hold the cgroups of the services' runs still, so that nothing forks away while it is being killed."""
+        frozen = [
+            run.cgroup
+            for run in self._seen.runs
+            if run.cgroup and run.service in services and self._world.freeze(run.cgroup, frozen=True)
+        ]
+        try:
+            if frozen:
+                self._seen, _ = self._observer.newer(self._seen)
+                self._admit()
+            yield
+        finally:
+            for path in frozen:
+                self._world.freeze(path, frozen=False)
+
+
+def _turn(ending: Ending) -> list[Target]:
+    """Whose turn it is: all that can be, to be killed; the roots, to be asked; nobody is told twice."""
+    able = ending.able
+    if ending.killing_since is None:
+        first = {row.pid for row in roots(target.match for target in able)}
+        able = [target for target in able if target.pid in first]
+    return [target for target in able if ending.signal not in target.sent]
+
+
+def rejections_of(seen: Observation, service: str) -> tuple[Rejection, ...]:
+    """What was considered for a service and left alone."""
+    return tuple(item for item in seen.rejections if item.service == service)
