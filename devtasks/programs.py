@@ -1,0 +1,58 @@
+"""What an argument vector runs, as the texts that a pattern is matched against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from devtasks.bystanders import bystander, spawns_its_own, task_runner, users_own
+from devtasks.names import base_name
+from devtasks.unwrapping import layers
+
+LONGEST_TEXT = 4096  # characters: what a user's regex may have to walk through
+
+__all__ = ["bystander", "program", "readings", "spawns_its_own", "task_runner", "users_own", "worker"]
+
+
+def program(argv: Sequence[str]) -> str:
+    """The name of what really runs: lower case, without folder, `.exe` and version; "" for an empty vector.
+
+    Of a script or module that an interpreter runs it is that one's: `uvicorn`, `main.py`, `http.server`.
+    """
+    found = layers(argv)
+    return found[-1].program if found else ""
+
+
+def worker(argv: Sequence[str]) -> bool:
+    """Whether this is a helper that Python's multiprocessing started: its command line tells nothing."""
+    return any(
+        word == "--multiprocessing-fork" or word.startswith("from multiprocessing.") for word in argv[1:8]
+    )
+
+
+def readings(argv: Sequence[str]) -> tuple[str, ...]:
+    """The texts for `re.match`, each at most 4096 characters and each beginning at a program.
+
+    For every layer, outermost first: its base name with all its arguments. Of an interpreter also what it
+    runs with the interpreter's own options left out, under its written and its plain name (`Python main.py`,
+    `python main.py`), and of a script also its path as written. Empty for multiprocessing's helpers, which are
+    never known by their command line. Words are joined by one blank.
+    """
+    if worker(argv):
+        return ()
+    found = layers(argv)
+    texts: dict[str, None] = {}
+    for index, layer in enumerate(found):
+        rest = layer.args
+        for name in (base_name(layer.path), layer.program, layer.path if layer.by == "script" else ""):
+            if name:
+                texts[_text((name, *rest))] = None
+        inner = found[index + 1] if index + 1 < len(found) else None
+        if inner is not None and inner.by != "program":
+            dash = ("-m",) if inner.by == "module" else ()
+            for name in (base_name(layer.path), layer.program):
+                texts[_text((name, *dash, inner.path, *inner.args))] = None
+    return tuple(texts)
+
+
+def _text(words: tuple[str, ...]) -> str:
+    return " ".join(words)[:LONGEST_TEXT]
