@@ -36,8 +36,8 @@ class Terminal:
     """Prints steps, at most 80 columns wide, in colour where that is wanted."""
 
     def __init__(self, environ: dict[str, str]) -> None:
-        forced = bool(environ.get("FORCE_COLOR"))
-        self.colour = forced or (sys.stdout.isatty() and not environ.get("NO_COLOR"))
+        forced = environ.get("FORCE_COLOR", "") not in ("", "0") or sys.stdout.isatty()
+        self.colour = forced and not environ.get("NO_COLOR")
         self._step = 0
 
     def _paint(self, code: str, text: str) -> str:
