@@ -195,3 +195,35 @@ class ExplainReport:
     """One process by PID, or all holders of a port."""
 
     explanations: tuple[Explanation, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLines:
+    """The last lines of the services' logs, as (service, line)."""
+
+    lines: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """The table that `init` wrote to `path`, or would write: then `path` is None."""
+
+    content: str
+    path: str | None = None
+
+    @property
+    def written(self) -> bool:
+        return self.path is not None
+
+
+Anything = (
+    Status
+    | Processes
+    | StartReport
+    | StopReport
+    | RestartReport
+    | CleanReport
+    | ExplainReport
+    | LogLines
+    | Proposal
+)

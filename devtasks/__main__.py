@@ -1,0 +1,5 @@
+"""`python -m devtasks`."""
+
+from devtasks.cli import main
+
+main()

@@ -1,0 +1,163 @@
+"""Every flag of every task, declared once: its help, what it takes, and what of that is accepted.
+
+Values arrive as text and are checked here: Invoke would crash on a number that is none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, cast, get_args
+
+from invoke.parser.argument import Argument
+
+from devtasks.errors import UsageError
+
+Color = Literal["auto", "always", "never"]
+
+LONGEST_SECONDS = 86_400.0
+HIGHEST_PID = 4_194_304  # PID_MAX_LIMIT of the kernel
+
+
+def _number(text: str, low: float, high: float, what: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text, re.ASCII) or not low <= float(text) <= high:
+        raise ValueError(f"{what} from {low:g} to {high:.0f}")
+    return float(text)
+
+
+def _whole(text: str, low: int, high: int, what: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) or not low <= int(text) <= high:
+        raise ValueError(f"{what} from {low} to {high}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    return _number(text, 0, LONGEST_SECONDS, "a number of seconds")
+
+
+def _days(text: str) -> float:
+    return _number(text, 0, 36_500, "a number of days")
+
+
+def _port(text: str) -> int:
+    return _whole(text, 1, 65_535, "a port")
+
+
+def _pid(text: str) -> int:
+    return _whole(text, 1, HIGHEST_PID, "a process ID")
+
+
+def _lines(text: str) -> int:
+    return _whole(text, 1, 100_000, "a number of lines")
+
+
+def _host(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.:\[\]%][A-Za-z0-9_.:\[\]%-]{0,254}", text):
+        raise ValueError("a host name or address")
+    return text
+
+
+def _color(text: str) -> Color:
+    if text not in get_args(Color):
+        raise ValueError(f"one of {', '.join(get_args(Color))}")
+    return cast("Color", text)
+
+
+def _flag(
+    help_text: str, value: str | None = None, check: Callable[[str], object] | None = None
+) -> dict[str, Any]:
+    return {"help": help_text, "value": value, "check": check}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """What was asked for, checked. A task offers the flags that its row in `tasks.VERBS` names.
+
+    The metadata of a field are the flag's help, the word that stands for its value (None: it takes none) and
+    the check, which raises ValueError with what would have been accepted.
+    """
+
+    only: tuple[str, ...] = field(default=(), metadata=_flag("Only this service; may be given again.", "NAME"))
+    json: bool = field(default=False, metadata=_flag("Print one JSON object; progress goes to stderr."))
+    dry_run: bool = field(default=False, metadata=_flag("Say what would be done, and do nothing."))
+    timeout: float | None = field(
+        default=None, metadata=_flag("SECONDS to wait, instead of the configured time.", "SECONDS", _seconds)
+    )
+    force: bool = field(default=False, metadata=_flag("Kill at once instead of asking first."))
+    why: bool = field(default=False, metadata=_flag("List also what was considered and left alone, and why."))
+    check: bool = field(
+        default=False,
+        metadata=_flag("Exit with 0 when all run, 1 when one is broken, 3 when one is stopped, 4 when unclear."),
+    )
+    keep_logs: bool = field(default=False, metadata=_flag("Leave the log files where they are."))
+    older_than: float = field(
+        default=7.0, metadata=_flag("Logs untouched for this many DAYS are stale (default 7).", "DAYS", _days)
+    )
+    lines: int = field(default=20, metadata=_flag("The last LINES of each service (default 20).", "LINES", _lines))
+    pid: int | None = field(default=None, metadata=_flag("The process to explain.", "PID", _pid))
+    port: int | None = field(
+        default=None, metadata=_flag("PORT to use instead of the configured one.", "PORT", _port)
+    )
+    host: str | None = field(
+        default=None, metadata=_flag("HOST to use instead of the configured one.", "HOST", _host)
+    )
+    color: Color = field(
+        default="auto", metadata=_flag("Colours: auto (default), always or never.", "WHEN", _color)
+    )
+
+
+_FIELDS = {item.name: item for item in fields(Flags)}
+
+
+def dashed(name: str) -> str:
+    """A field's name as it is typed, without the leading dashes."""
+    return name.replace("_", "-")
+
+
+def value_name(name: str) -> str | None:
+    """The word that stands for the flag's value in help; None for one that takes none."""
+    return cast("str | None", _FIELDS[name].metadata["value"])
+
+
+def help_text(name: str) -> str:
+    return cast("str", _FIELDS[name].metadata["help"])
+
+
+def arguments(names: Iterable[str], helps: Mapping[str, str] | None = None) -> list[Argument]:
+    """The flags called `names` for Invoke's parser; `helps` says what some of them mean in this task."""
+    return [
+        Argument(
+            names=(dashed(name),),
+            attr_name=name if "_" in name else None,
+            kind=list if name == "only" else bool if value_name(name) is None else str,
+            default=False if value_name(name) is None else None,
+            help=(helps or {}).get(name, help_text(name)),
+        )
+        for name in names
+    ]
+
+
+def checked(values: Mapping[str, Any]) -> Flags:
+    """`values` as Invoke's parser gives them (text, booleans, None for absent ones; a list for `only`).
+
+    Values of the right type, as from a call in Python, are accepted too. Raises UsageError, naming the flag.
+    """
+    good: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in _FIELDS:
+            raise UsageError(f"there is no flag --{dashed(name)}")
+        if value is None:
+            continue
+        if name == "only":
+            good[name] = (value,) if isinstance(value, str) else tuple(dict.fromkeys(value))
+            continue
+        check = _FIELDS[name].metadata["check"]
+        if check is None:
+            good[name] = bool(value)
+            continue
+        try:
+            good[name] = check(str(value))
+        except ValueError as error:
+            raise UsageError(f"--{dashed(name)}: {str(value)[:80]!r} is not {error}") from None
+    return Flags(**good)

@@ -1,0 +1,175 @@
+"""One call of a task, from the flags to the exit code: load, do, report.
+
+Imported when a task runs, never to list one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from devtasks import loading, options, outcomes, verbs
+from devtasks.edge import guarded
+from devtasks.errors import UsageError
+from devtasks.model import Project
+from devtasks.options import Flags
+from devtasks.report.output import Output
+from devtasks.verbs import Scope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What was asked for. `names` are of services or groups, unchecked; none of them means all."""
+
+    folder: Path
+    names: tuple[str, ...]
+    flags: Flags
+    environ: Mapping[str, str]
+
+
+def perform(
+    verb: str,
+    folder: Path,
+    service: str | None,
+    values: Mapping[str, Any],
+    *,
+    dry: bool = False,
+    environ: Mapping[str, str] = os.environ,
+) -> int:
+    """Do what `verb` says, for one `service` or as `values` (Invoke's, of the verb's flags) say.
+
+    Returns the exit code, and reports everything else on the standard streams. Raises nothing.
+    """
+    color = values.get("color")
+    output = Output(
+        json=bool(values.get("json")), color=color if color in ("always", "never") else "auto", environ=environ
+    )
+
+    def work() -> int:
+        flags = options.checked(values)
+        if dry:
+            flags = replace(flags, dry_run=True)
+        names = flags.only if service is None else (service,)
+        call = Call(folder=folder, names=names, flags=flags, environ=environ)
+        outcome = _outcome(verb, call, output.tell)
+        output.report(outcome, why=flags.why)
+        return exit_code(outcome, flags)
+
+    return guarded(work, output)
+
+
+def exit_code(outcome: outcomes.Anything, flags: Flags) -> int:
+    """What the outcome means for the exit status (docs/cli.md)."""
+    if isinstance(outcome, outcomes.Status):
+        return outcome.check if flags.check else 0
+    if isinstance(outcome, outcomes.StartReport | outcomes.StopReport | outcomes.RestartReport):
+        return outcome.exit_code
+    return 0
+
+
+# --- the verbs ---------------------------------------------------------------------------------------
+
+
+def _start(scope: Scope, call: Call) -> outcomes.Anything:
+    return verbs.start(scope, call.names, timeout_seconds=call.flags.timeout, dry_run=call.flags.dry_run)
+
+
+def _stop(scope: Scope, call: Call) -> outcomes.Anything:
+    return verbs.stop(scope, call.names, timeout_seconds=call.flags.timeout, dry_run=call.flags.dry_run)
+
+
+def _restart(scope: Scope, call: Call) -> outcomes.Anything:
+    flags = call.flags
+    return verbs.restart(
+        scope, call.names, timeout_seconds=flags.timeout, dry_run=flags.dry_run, force=flags.force
+    )
+
+
+def _force_clean(scope: Scope, call: Call) -> outcomes.Anything:
+    flags = call.flags
+    return verbs.force_clean(
+        scope, call.names, timeout_seconds=flags.timeout, dry_run=flags.dry_run, keep_logs=flags.keep_logs
+    )
+
+
+def _clean(scope: Scope, call: Call) -> outcomes.Anything:
+    return verbs.clean(scope, call.names, older_than_days=call.flags.older_than, dry_run=call.flags.dry_run)
+
+
+def _status(scope: Scope, call: Call) -> outcomes.Anything:
+    return verbs.status(scope, call.names)
+
+
+def _show_processes(scope: Scope, call: Call) -> outcomes.Anything:
+    return verbs.show_processes(scope, call.names)
+
+
+def _explain(scope: Scope, call: Call) -> outcomes.Anything:
+    return verbs.explain(scope, pid=call.flags.pid, port=call.flags.port)
+
+
+def _logs(scope: Scope, call: Call) -> outcomes.Anything:
+    return outcomes.LogLines(lines=verbs.logs(scope, call.names, lines=call.flags.lines))
+
+
+_IN_A_PROJECT: Mapping[str, Callable[[Scope, Call], outcomes.Anything]] = {
+    "start": _start,
+    "stop": _stop,
+    "restart": _restart,
+    "force-clean": _force_clean,
+    "clean": _clean,
+    "status": _status,
+    "show-processes": _show_processes,
+    "explain": _explain,
+    "logs": _logs,
+}
+
+
+def _outcome(verb: str, call: Call, tell: Callable[[str], None]) -> outcomes.Anything:
+    if verb == "init":
+        return _init(call)
+    if verb == "explain" and (call.flags.pid is None) == (call.flags.port is None):
+        raise UsageError("explain needs one of --pid PID and --port PORT")
+    with closing(verbs.scope(_project(verb, call), tell=tell)) as scope:
+        return _IN_A_PROJECT[verb](scope, call)
+
+
+def _init(call: Call) -> outcomes.Proposal:
+    from devtasks import init
+
+    content = init.propose(call.folder)
+    if call.flags.dry_run:
+        return outcomes.Proposal(content=content)
+    return outcomes.Proposal(content=content, path=str(init.write(call.folder, environ=call.environ)))
+
+
+# --- the project -------------------------------------------------------------------------------------
+
+
+def _project(verb: str, call: Call) -> Project:
+    """The project, once all names are known to be good; to start it, with the address that the flags give."""
+    project = loading.load(call.folder, call.environ)
+    if not project.services:
+        raise UsageError(
+            f"no services are configured in {project.root}, and none can be inferred",
+            hint='name one in pyproject.toml: [tool.devtasks.services.backend] with command = "..."',
+        )
+    _check_names(call.names, project)
+    if verb == "explain" or (call.flags.port is None and call.flags.host is None):
+        return project
+    groups = {service.name: service.group for service in project.services}
+    chosen = [groups.get(name, name) for name in call.names] or list(groups.values())
+    return loading.with_address(project, chosen, host=call.flags.host, port=call.flags.port, environ=call.environ)
+
+
+def _check_names(names: tuple[str, ...], project: Project) -> None:
+    known = {service.name for service in project.services} | {service.group for service in project.services}
+    for name in names:
+        if name not in known:
+            from devtasks.suggest import did_you_mean
+
+            raise UsageError(f'no service is called "{name}"{did_you_mean(name, known)}')

@@ -1,0 +1,13 @@
+"""What a verb tells, for people or for programs: `text` and `shapes` render the values of `outcomes.py`."""
+
+from __future__ import annotations
+
+from devtasks.logs import printable
+from devtasks.masking import masked
+
+__all__ = ["foreign"]
+
+
+def foreign(text: str) -> str:
+    """What another program wrote or is called, safe to show: control characters written out, secrets masked."""
+    return masked(printable(text))

@@ -1,0 +1,85 @@
+"""Where a report goes: the standard streams, in whatever state they are.
+
+Writing cannot fail the work: a reader that left (`| head`) is no error, a full disk is one, said once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import TextIO
+
+from devtasks import outcomes
+from devtasks.errors import DevtasksError
+from devtasks.report import foreign
+from devtasks.report.look import look_for
+
+
+class Output:
+    """One command's output. With `json`, stdout gets one object and everything else goes to stderr."""
+
+    def __init__(self, *, json: bool, color: str = "auto", environ: Mapping[str, str] = os.environ) -> None:
+        self.json = json
+        self.failure: OSError | None = None  # of writing the report
+        self._color = color
+        self._environ = environ
+
+    def report(self, outcome: outcomes.Anything, *, why: bool = False) -> None:
+        if self.json:
+            from devtasks.report import shapes
+
+            self._write(sys.stdout, [shapes.render(outcome)])
+        else:
+            from devtasks.report import text
+
+            look = look_for(sys.stdout, color=self._color, environ=self._environ)
+            self._write(sys.stdout, text.render(outcome, look, why=why))
+
+    def lines(self, lines: Iterable[str]) -> None:
+        """Lines of ours to stdout, as they are."""
+        self._write(sys.stdout, lines)
+
+    def tell(self, line: str) -> None:
+        """A line of progress, for people."""
+        stream = sys.stderr if self.json else sys.stdout
+        look = look_for(stream, color=self._color, environ=self._environ)
+        self._write(stream, [look.paint(foreign(line), "dim")])
+
+    def complain(self, error: DevtasksError) -> None:
+        """An error, on stderr; with `json` also as the object that takes the outcome's place."""
+        from dataclasses import replace
+
+        from devtasks.report import text
+
+        look = look_for(sys.stderr, color=self._color, environ=self._environ)
+        if self.json:
+            from devtasks.report import shapes
+
+            self._write(sys.stdout, [shapes.render_error(error)])
+            look = replace(look, forge=None)
+        self._write(sys.stderr, text.error(str(error), error.hint, look))
+
+    def _write(self, stream: TextIO | None, lines: Iterable[str]) -> None:
+        if stream is None:  # closed before Python started
+            return
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        whole = "".join(f"{line}\n" for line in lines)
+        try:
+            stream.write(whole.encode(encoding, "backslashreplace").decode(encoding))
+            stream.flush()
+        except BrokenPipeError:
+            _silence(stream)
+        except OSError as error:
+            _silence(stream)
+            if stream is sys.stdout:
+                self.failure = error
+
+
+def _silence(stream: TextIO) -> None:
+    """Send what is still buffered, and all that follows, nowhere: Python would complain about it at its end."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

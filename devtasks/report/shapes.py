@@ -1,0 +1,199 @@
+"""The JSON shapes of docs/json.md: a promise to scripts. Keys are written out one by one, not derived."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from devtasks import outcomes
+from devtasks.errors import ConfigError, DevtasksError
+from devtasks.logs import printable
+from devtasks.report import foreign
+
+VERSION = 1
+
+Shape = dict[str, Any]
+
+
+def render(outcome: outcomes.Anything) -> str:
+    """The outcome as one line of JSON, ASCII only, `version` first."""
+    return _line({"version": VERSION, **_shape(outcome)})
+
+
+def render_error(error: DevtasksError) -> str:
+    """What stands in place of an outcome when there is none."""
+    shape: Shape = {"message": foreign(error.message), "hint": _text(error.hint), "exit_code": error.exit_code}
+    if isinstance(error, ConfigError):
+        shape["problems"] = [foreign(problem) for problem in error.problems]
+    return _line({"version": VERSION, "ok": False, "error": shape})
+
+
+def _line(shape: Shape) -> str:
+    return json.dumps(shape, allow_nan=False, separators=(", ", ": "))
+
+
+def _shape(outcome: outcomes.Anything) -> Shape:
+    match outcome:
+        case outcomes.Status():
+            return _status(outcome)
+        case outcomes.Processes():
+            return _processes(outcome)
+        case outcomes.StartReport():
+            return _start(outcome)
+        case outcomes.StopReport():
+            return _stop(outcome)
+        case outcomes.RestartReport():
+            return {"ok": outcome.ok, "stop": _stop(outcome.stop), "start": _start(outcome.start)}
+        case outcomes.CleanReport():
+            return _clean(outcome)
+        case outcomes.ExplainReport():
+            return _explain(outcome)
+        case outcomes.LogLines():
+            return {"lines": [{"service": service, "line": foreign(line)} for service, line in outcome.lines]}
+        case outcomes.Proposal():
+            return {"path": outcome.path, "written": outcome.written, "content": outcome.content}
+
+
+def _status(status: outcomes.Status) -> Shape:
+    return {
+        "project": status.project,
+        "environment": status.environment,
+        "services": [
+            {
+                "name": row.name,
+                "state": row.state,
+                "health": row.health,
+                "pid": row.pid,
+                "ports": list(row.ports),
+                "uptime_seconds": _number(row.uptime_seconds),
+                "restarts": row.restarts,
+                "cpu_percent": _number(row.cpu_percent, 1),
+                "rss_bytes": row.rss_bytes,
+                "processes": row.processes,
+                "holder": None
+                if row.holder is None
+                else {
+                    "pid": row.holder.pid,
+                    "command": foreign(row.holder.command),
+                    "cwd": _text(row.holder.cwd),
+                },
+                "detail": _text(row.detail),
+            }
+            for row in status.services
+        ],
+    }
+
+
+def _processes(processes: outcomes.Processes) -> Shape:
+    return {
+        "project": processes.project,
+        "services": [
+            {
+                "name": group.name,
+                "guarantee": group.guarantee,
+                "processes": [
+                    {
+                        "pid": row.pid,
+                        "ppid": row.ppid,
+                        "command": foreign(row.command),
+                        "cwd": _text(row.cwd),
+                        "started_at": _number(row.started_at),
+                        "cpu_percent": _number(row.cpu_percent, 1),
+                        "rss_bytes": row.rss_bytes,
+                        "ports": list(row.ports),
+                        "evidence": [{"kind": item.kind, "detail": foreign(item.detail)} for item in row.evidence],
+                    }
+                    for row in group.processes
+                ],
+            }
+            for group in processes.services
+        ],
+        "rejected": [_rejected(row) for row in processes.rejected],
+    }
+
+
+def _start(report: outcomes.StartReport) -> Shape:
+    return {
+        "ok": report.ok,
+        "dry_run": report.dry_run,
+        "services": [
+            {
+                "name": item.name,
+                "outcome": item.outcome,
+                "pid": item.pid,
+                "seconds": _number(item.seconds),
+                "url": item.url,
+                "log_file": None if item.log_file is None else printable(item.log_file),
+                "detail": _text(item.detail),
+                "hint": _text(item.hint),
+                "log_tail": [foreign(line) for line in item.log_tail],
+            }
+            for item in report.services
+        ],
+    }
+
+
+def _stop(report: outcomes.StopReport) -> Shape:
+    return {
+        "ok": report.ok,
+        "dry_run": report.dry_run,
+        "seconds": _number(report.seconds),
+        "services": [
+            {
+                "name": item.name,
+                "stopped": list(item.stopped),
+                "killed": list(item.killed),
+                "survivors": [{"pid": row.pid, "reason": foreign(row.reason)} for row in item.survivors],
+                "rejected": [_rejected(row) for row in item.rejected],
+                "removed": [printable(path) for path in item.removed],
+                "notes": [foreign(note) for note in item.notes],
+            }
+            for item in report.services
+        ],
+    }
+
+
+def _clean(report: outcomes.CleanReport) -> Shape:
+    return {
+        "dry_run": report.dry_run,
+        "removed": [printable(path) for path in report.removed],
+        "running": [{"service": row.service, "pid": row.pid} for row in report.running],
+        "notes": [foreign(note) for note in report.notes],
+    }
+
+
+def _explain(report: outcomes.ExplainReport) -> Shape:
+    """Of several holders of a port the first stands at the top, too; all are in `explanations`."""
+    all_of_them = [
+        {
+            "pid": item.pid,
+            "command": foreign(item.command),
+            "verdict": foreign(item.verdict),
+            "rules": [
+                {"rule": rule.rule, "holds": rule.holds, "detail": foreign(rule.detail)} for rule in item.rules
+            ],
+        }
+        for item in report.explanations
+    ]
+    first = all_of_them[0] if all_of_them else {"pid": None, "command": "", "verdict": "nobody", "rules": []}
+    return {**first, "explanations": all_of_them}
+
+
+def _rejected(row: outcomes.RejectedRow) -> Shape:
+    return {
+        "pid": row.pid,
+        "service": row.service,
+        "command": foreign(row.command),
+        "cwd": _text(row.cwd),
+        "reason": foreign(row.reason),
+    }
+
+
+def _text(text: str | None) -> str | None:
+    return None if text is None else foreign(text)
+
+
+def _number(value: float | None, digits: int = 3) -> float | None:
+    """Rounded to what anybody can use; what is no number is not known."""
+    return round(value, digits) if value is not None and math.isfinite(value) else None

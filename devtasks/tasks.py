@@ -1,0 +1,147 @@
+"""The tasks: one row a verb, and from it the tasks for all services and for each.
+
+Nothing here is imported that a listing does not need: a task's body imports what it does. To add a verb is a
+row in VERBS and a function of the same name in `perform.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.parser.argument import Argument
+from invoke.tasks import Task
+
+from devtasks import bytecode, options
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verb:
+    """What the program can do, as it is listed. `flags` are names of `options.Flags`."""
+
+    name: str
+    topic: str
+    help: str
+    flags: tuple[str, ...]
+    one: str | None = None  # the help of the task for one {service}, where there is one
+    helps: Mapping[str, str] = field(default_factory=dict)  # what a flag means here, where it differs
+
+
+RUN, LOOK, TIDY = "Run", "Look", "Set up and tidy up"
+
+VERBS = (
+    Verb(
+        name="start",
+        topic=RUN,
+        help="Start what is not running; wait until it is ready.",
+        one="Start {service} and what it depends on.",
+        flags=("only", "timeout", "port", "host", "dry_run", "json", "color"),
+    ),
+    Verb(
+        name="stop",
+        topic=RUN,
+        help="Stop all services, whole, dependants first.",
+        one="Stop {service}, whole.",
+        flags=("only", "timeout", "why", "dry_run", "json", "color"),
+    ),
+    Verb(
+        name="restart",
+        topic=RUN,
+        help="Stop all services, then start them.",
+        one="Stop {service}, then start it.",
+        flags=("only", "timeout", "force", "port", "host", "why", "dry_run", "json", "color"),
+    ),
+    Verb(
+        name="force-clean",
+        topic=RUN,
+        help="Kill all of the project; remove PID and log files.",
+        one="Kill all of {service}; remove its PID and log files.",
+        flags=("only", "timeout", "keep_logs", "why", "dry_run", "json", "color"),
+    ),
+    Verb(
+        name="status",
+        topic=LOOK,
+        help="Show each service in a line.",
+        flags=("only", "check", "json", "color"),
+    ),
+    Verb(
+        name="show-processes",
+        topic=LOOK,
+        help="Show the project's process tree, with evidence.",
+        flags=("only", "why", "json", "color"),
+    ),
+    Verb(
+        name="explain",
+        topic=LOOK,
+        help="Show why a process is the project's, or is not.",
+        flags=("pid", "port", "json", "color"),
+        helps={"port": "Explain whoever listens on PORT."},
+    ),
+    Verb(
+        name="logs",
+        topic=LOOK,
+        help="Show the last lines of all logs.",
+        one="Show the last lines of {service}'s log.",
+        flags=("only", "lines", "json", "color"),
+    ),
+    Verb(
+        name="clean",
+        topic=TIDY,
+        help="Remove dead PID files and old logs; signal nothing.",
+        flags=("only", "older_than", "dry_run", "json", "color"),
+    ),
+    Verb(
+        name="init",
+        topic=TIDY,
+        help="Write down the services that can be inferred.",
+        flags=("dry_run", "json", "color"),
+    ),
+)
+
+
+class VerbTask(Task[Any]):
+    """A task whose flags come from a table instead of a signature."""
+
+    def __init__(self, verb: Verb, folder: Path, service: str | None) -> None:
+        def body(context: Context, **values: Any) -> None:
+            _run(verb.name, folder, service, values, dry=bool(context.config.run.dry))
+
+        body.__doc__ = verb.help if service is None else (verb.one or "").format(service=service)
+        name = verb.name if service is None else f"{verb.name}-{service}"
+        super().__init__(body, name=name, positional=())
+        self.verb = verb
+        self.flags = verb.flags if service is None else tuple(flag for flag in verb.flags if flag != "only")
+
+    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:  # noqa: ARG002
+        return options.arguments(self.flags, self.verb.helps)
+
+    # Invoke takes tasks with the same code for the same task and drops the second of two calls: `a.stop b.stop`
+    # of two collections would stop only one.
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+def tasks(folder: Path, services: Iterable[str]) -> Iterator[VerbTask]:
+    """Every verb for all services of the project in `folder`, then those for each of `services`."""
+    for verb in VERBS:
+        yield VerbTask(verb, folder, None)
+    for service in services:
+        for verb in VERBS:
+            if verb.one is not None:
+                yield VerbTask(verb, folder, service)
+
+
+def _run(verb: str, folder: Path, service: str | None, values: Mapping[str, Any], *, dry: bool) -> None:
+    with bytecode.cached():
+        from devtasks import perform
+
+        code = perform.perform(verb, folder, service, values, dry=dry)
+    if code:
+        raise Exit(code=code)
