@@ -1,0 +1,7 @@
+def build(text: str):
+    async def answer(scope, receive, send):
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": text.encode()})
+
+    return answer

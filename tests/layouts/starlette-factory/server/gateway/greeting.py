@@ -1,0 +1,1 @@
+GREETING = "layout starlette-factory"
