@@ -329,6 +329,11 @@ class Stage:
             announce=False,
         )
 
+    def adopt(self, one: Being) -> Being:
+        """A process that the test is answerable for, although something else started it."""
+        self._bystanders.append(one)
+        return one
+
     def disguise(self, name: str) -> Path:
         """An interpreter whose file is called `name`."""
         if name.lower().startswith("python"):
