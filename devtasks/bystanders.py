@@ -36,7 +36,9 @@ _SEARCH = _names(
     "netstat colordiff delta difft fkill kill-port cut tr uniq entr-view jq yq strings stat file du ls ll eza exa cp mv "
     "rm tar zip unzip gzip",
 )
-_MULTIPLEXERS = _names("multiplexer", "abduco byobu byobu-tmux dtach dvtm mtm screen tmate tmux tmuxinator tmuxp zellij")
+_MULTIPLEXERS = _names(
+    "multiplexer", "abduco byobu byobu-tmux dtach dvtm mtm screen tmate tmux tmuxinator tmuxp zellij"
+)
 _REMOTE = _names(
     "ssh", "autossh dropbear et etserver etterminal mosh mosh-client mosh-server putty plink rclone rsync scp sftp "
     "sftp-server slogin ssh ssh-copy-id sshd sshd-session sshfs sshpass unison mutagen",
@@ -94,7 +96,10 @@ _DATABASE_CLIENTS = _names(
 _WEB_CLIENTS = _names(
     "web client", "ab aria2c curl curlie hey http httpie https k6 oha siege vegeta wget websocat wrk wscat xh",
 )  # fmt: skip
-_PACKAGERS = _names("package installer", "apt apt-get brew conda-env dnf npm-check-updates ncu pacman pip pipx pip-tools pip-compile pip-sync yum")
+_PACKAGERS = _names(
+    "package installer",
+    "apt apt-get brew conda-env dnf npm-check-updates ncu pacman pip pipx pip-tools pip-compile pip-sync yum",
+)
 
 _MENTIONS: dict[str, str] = {
     **_EDITORS, **_PAGERS, **_SEARCH, **_MULTIPLEXERS, **_REMOTE, **_VERSIONS, **_CONTAINERS, **_PROXIES,
@@ -115,7 +120,9 @@ _SCRIPTS_OF_TOOLS = _names(
 ) | _names("linter", "lint format fmt typecheck type-check check types tsc prettier eslint")  # fmt: skip
 _MANAGERS = frozenset(("npm", "pnpm", "yarn", "bun"))
 _REPLS = frozenset(("python", "pypy", "node", "ruby", "php", "deno", "bun"))
-_CONSOLES = frozenset("bpython ghci groovysh ipython irb iex jshell jupyter-console pry ptpython ptipython rconsole utop".split())
+_CONSOLES = frozenset(
+    "bpython ghci groovysh ipython irb iex jshell jupyter-console pry ptpython ptipython rconsole utop".split()
+)
 
 _TERMINALS = _names(
     "terminal",
@@ -211,7 +218,20 @@ def _mentions(layer: Layer) -> str | None:
     args = layer.args
     if name in _MANAGERS:
         return _script_of_a_tool(args)
-    if name in ("tsc", "deno", "go", "cargo", "node", "manage.py", "django-admin", "ng", "nx", "turbo", "dotnet", "mix"):
+    if name in (
+        "tsc",
+        "deno",
+        "go",
+        "cargo",
+        "node",
+        "manage.py",
+        "django-admin",
+        "ng",
+        "nx",
+        "turbo",
+        "dotnet",
+        "mix",
+    ):
         return _by_arguments(name, args)
     if layer.by == "script" and ("debugpy" in (parts := components(layer.path)) or "pydevd" in parts):
         return "debugger"
@@ -245,7 +265,19 @@ def _script_of_a_tool(args: tuple[str, ...]) -> str | None:
     if not words:
         return None
     first = words[0]
-    if words[0] in ("install", "i", "ci", "add", "remove", "update", "upgrade", "link", "publish", "view", "audit"):
+    if words[0] in (
+        "install",
+        "i",
+        "ci",
+        "add",
+        "remove",
+        "update",
+        "upgrade",
+        "link",
+        "publish",
+        "view",
+        "audit",
+    ):
         return "package installer"
     if first in ("t", "tst"):
         return "test runner"
@@ -295,7 +327,14 @@ def _editors_part(argv: Sequence[str]) -> str | None:
 
 
 _EDITOR_SET = frozenset(_EDITOR_FOLDERS)
-_BROWSER_BUNDLES = ("Google Chrome", "Chromium.app", "Firefox.app", "Safari.app", "Brave Browser", "Microsoft Edge")
+_BROWSER_BUNDLES = (
+    "Google Chrome",
+    "Chromium.app",
+    "Firefox.app",
+    "Safari.app",
+    "Brave Browser",
+    "Microsoft Edge",
+)
 _TERMINAL_BUNDLES = ("iTerm.app", "Terminal.app", "Warp.app", "Ghostty.app", "kitty.app", "Alacritty.app")
 
 

@@ -72,7 +72,9 @@ _JAVA = Options(
     clusters=False,
 )
 _BUN = Options(
-    values=_words("-r --preload --require --import -c --config --cwd --env-file --tsconfig-override --define -d -l"),
+    values=_words(
+        "-r --preload --require --import -c --config --cwd --env-file --tsconfig-override --define -d -l"
+    ),
     code=_words("-e --eval -p --print -v --version -h --help"),
     clusters=False,
     before=_words("run"),

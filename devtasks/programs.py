@@ -24,9 +24,7 @@ def program(argv: Sequence[str]) -> str:
 
 def worker(argv: Sequence[str]) -> bool:
     """Whether this is a helper that Python's multiprocessing started: its command line tells nothing."""
-    return any(
-        word == "--multiprocessing-fork" or word.startswith("from multiprocessing.") for word in argv[1:8]
-    )
+    return any(word == "--multiprocessing-fork" or word.startswith("from multiprocessing.") for word in argv[1:8])
 
 
 def readings(argv: Sequence[str]) -> tuple[str, ...]:

@@ -1,0 +1,93 @@
+"""Package managers of JavaScript: which script of package.json a command line runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+MANAGERS = frozenset(("npm", "pnpm", "yarn", "bun", "deno", "node"))
+
+_FOLDER = frozenset(("--prefix", "-C", "--dir", "--cwd"))
+_WORKSPACE = frozenset(("-w", "--workspace", "-F", "--filter"))
+_VALUES = (
+    _FOLDER
+    | _WORKSPACE
+    | frozenset(("--loglevel", "--reporter", "--config", "-c", "--userconfig", "--script-shell", "--color"))
+)
+_RUN = {
+    "npm": frozenset(("run", "run-script", "rum", "urn")), "pnpm": frozenset(("run", "run-script")),
+    "yarn": frozenset(("run",)), "bun": frozenset(("run",)), "deno": frozenset(("task",)), "node": frozenset(("--run",)),
+}  # fmt: skip
+_LIFECYCLE = {"start": "start", "test": "test", "t": "test", "tst": "test"}
+_COMMANDS = frozenset(
+    "add audit bin build cache ci config constraints create dedupe deploy dlx doctor env exec explain fetch generate-lock-entry "
+    "global help i import info init install licenses link list login logout ls node npm outdated owner pack patch "
+    "patch-commit plugin pm prune publish rb rebuild remove repl rm root self-update set setup store tag team "
+    "unlink unplug up update upgrade upgrade-interactive version versions view why workspaces x".split()
+)
+_FILES = (".js", ".mjs", ".cjs", ".jsx", ".ts", ".mts", ".cts", ".tsx")
+
+
+class PackageScript(NamedTuple):
+    """A script of package.json, by name, with the arguments it is given, and where the manager is told to go."""
+
+    name: str
+    args: tuple[str, ...]
+    folder: str | None = None
+    workspace: str | None = None
+
+
+def package_script(program: str, args: Sequence[str]) -> PackageScript | None:
+    """The script that `program`, a package manager, runs when called with `args`; None when it runs none.
+
+    `npm run dev`, `pnpm dev`, `yarn run dev`, `bun dev`, `deno task dev`, `node --run dev`, `npm start`.
+    """
+    if program not in MANAGERS:
+        return None
+    folder = workspace = name = None
+    run = False
+    rest: list[str] = []
+    index = 0
+    while index < len(args):
+        word = args[index]
+        index += 1
+        option, equals, value = word.partition("=")
+        if word == "--" and name is not None:
+            break
+        if name is None and not run and word in _RUN[program]:
+            run = True
+        elif word.startswith("-") and (option in _FOLDER or option in _WORKSPACE or name is None):
+            if word == "-w" and program == "pnpm":
+                continue  # the workspace's root, without a value
+            if not equals and option in _VALUES and index < len(args):
+                value = args[index]
+                index += 1
+            folder = value if value and option in _FOLDER else folder
+            workspace = value if value and option in _WORKSPACE else workspace
+        elif name is not None:
+            rest.append(word)
+        elif program == "yarn" and word == "workspace" and not run and index < len(args):
+            workspace = args[index]
+            index += 1
+        else:
+            name = _script(program, word, run=run)
+            if name is None:
+                return None
+            if program != "npm":
+                break  # the others hand all that follows to the script
+    if name is None:
+        return None
+    rest += [word for word in args[index:] if word != "--"]
+    return PackageScript(name, tuple(rest), folder, workspace)
+
+
+def _script(program: str, word: str, *, run: bool) -> str | None:
+    if run:
+        return None if program == "bun" and word.endswith(_FILES) else word
+    if program in ("deno", "node"):
+        return None
+    if program == "npm":
+        return _LIFECYCLE.get(word)
+    if word in _COMMANDS and not (program == "bun" and word == "start"):
+        return None
+    return None if program == "bun" and (word.endswith(_FILES) or "/" in word) else word

@@ -1,0 +1,282 @@
+"""What a command line is about, in a form in which two spellings of the same thing are equal."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, NamedTuple
+
+from devtasks.arguments import TABLES, Arguments, Word, address_port, read_arguments, words_agree
+from devtasks.interpreters import INTERPRETERS
+from devtasks.managers import package_script
+from devtasks.names import base_name, components, extension
+from devtasks.shells import SHELLS
+from devtasks.unwrapping import Layer
+
+_ASGI = frozenset(("uvicorn", "gunicorn", "hypercorn", "daphne", "granian", "waitress-serve"))
+_FOUND_BY = {"fastapi": frozenset(("main", "app", "api")), "flask": frozenset(("app", "wsgi"))}
+_DEFAULT_WORD = {"vite": ("dev", "serve"), "next": ("dev",), "parcel": ("serve",)}
+_DJANGO = frozenset(("manage.py", "django-admin", "django"))
+_RUNSERVER = frozenset(("runserver", "runserver_plus"))
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
+_PYTHON_ENDINGS = frozenset((".py", ".pyw"))
+
+
+class Workload(NamedTuple):
+    """One program's work.
+
+    An `app` is an attribute of a Python module that some server serves; a `script` is a file; a `module` what
+    `python -m` runs; a `task` a script of package.json; a `program` anything else. `path` are the parts of
+    module or script, the last without its ending. `found_by` are the modules that a server looks for by itself.
+    """
+
+    kind: Literal["app", "script", "module", "task", "program"]
+    name: str
+    path: tuple[str, ...] = ()
+    absolute: bool = False
+    ending: str = ""
+    attribute: str | None = None
+    found_by: frozenset[str] = frozenset()
+    words: tuple[Word, ...] = ()
+    ports: frozenset[int] = frozenset()
+    names: frozenset[tuple[str, str]] = frozenset()
+    folder: str | None = None
+
+
+def workload(layer: Layer) -> Workload | None:
+    """What the innermost layer of a command line is about.
+
+    None for an interpreter or a shell that runs no script, and for servers whose app cannot be told.
+    """
+    name = layer.program
+    found = _workload(layer, name)
+    if found is None or found.folder is not None:
+        return found
+    return found._replace(folder=layer.folder)
+
+
+def _workload(layer: Layer, name: str) -> Workload | None:
+    script = package_script(name, layer.args)
+    if script is not None:
+        read = read_arguments("", script.args)
+        names = (
+            frozenset([("--workspace", script.workspace)]) if script.workspace else frozenset[tuple[str, str]]()
+        )
+        return Workload("task", script.name, words=read.words, ports=read.ports, names=names, folder=script.folder)
+    if name == "php" and "-S" in layer.args:
+        name = "php -S"
+    elif name in INTERPRETERS or name in SHELLS:
+        return None
+    if name in _ASGI:
+        return _served(name, layer.args)
+    read = read_arguments(name, layer.args)
+    if name in _FOUND_BY:
+        return _found(name, layer.args, read)
+    if name in _DJANGO:
+        read = _django(read)
+    elif name == "http.server" and read.words and (port := address_port(read.words[0].text)):
+        read = read._replace(words=read.words[1:], ports=read.ports | {port})
+    elif name in _DEFAULT_WORD and read.words and read.words[0].text in _DEFAULT_WORD[name]:
+        read = read._replace(words=read.words[1:])
+    elif name == "next-server":
+        read = Arguments(())
+    return _plain(layer, name, read)
+
+
+def _plain(layer: Layer, name: str, read: Arguments) -> Workload:
+    ending = extension(base_name(layer.path))
+    if layer.by == "module":
+        path = tuple(layer.path.removesuffix(".__main__").split("."))
+        return Workload("module", name, path, ending=".py", words=read.words, ports=read.ports, names=read.names)
+    if ending and name.endswith(ending):
+        parts = components(layer.path)
+        path = (*parts[:-1], parts[-1][: -len(ending)])
+        absolute = layer.path.startswith(("/", "\\")) or _DRIVE.match(layer.path) is not None
+        return Workload(
+            "script", name, path, absolute, ending, words=read.words, ports=read.ports, names=read.names
+        )
+    return Workload("program", name, words=read.words, ports=read.ports, names=read.names)
+
+
+def _served(name: str, args: tuple[str, ...]) -> Workload | None:
+    """`uvicorn main:app` in all its spellings; a worker's title is `gunicorn: worker [main:app]`."""
+    if len(args) > 1 and args[0] in ("master", "worker", "arbiter") and args[-1].startswith("["):
+        return _app(name, args[-1].strip("[]"), Arguments(()))
+    read = read_arguments(name, args)
+    certain = [word.text for word in read.words if word.certain]
+    if len(certain) > 1:
+        return None
+    either = certain or [word.text for word in read.words if ":" in word.text]
+    return _app(name, either[0], read) if len(either) == 1 else None
+
+
+def _found(name: str, args: tuple[str, ...], read: Arguments) -> Workload | None:
+    """`fastapi dev [main.py]` and `flask --app main run`, which look for the app where they are not told."""
+    words = [word.text for word in read.words if word.certain]
+    if name == "flask":
+        if words != ["run"]:
+            return Workload("program", name, words=read.words, ports=read.ports)
+        target = _option(args, "--app", "-A")
+    else:
+        if words[:1] in (["dev"], ["run"]):
+            words = words[1:]
+        elif not words:
+            return None
+        if len(words) > 1:
+            return Workload("program", name, words=read.words, ports=read.ports)
+        target = _option(args, "--entrypoint", "-e") or (words[0] if words else None)
+    if target is None:
+        return Workload("app", name, found_by=_FOUND_BY[name], ports=read.ports)
+    found = _app(name, target, read)
+    attribute = _option(args, "--app") if name == "fastapi" else None
+    return found._replace(attribute=attribute) if found and attribute else found
+
+
+def _app(name: str, text: str, read: Arguments) -> Workload | None:
+    """`src.main:app`, `main:create_app()`, `src/main.py`; a folder is a package."""
+    where, colon, attribute = text.partition(":") if not _DRIVE.match(text) else (text, "", "")
+    slashes = "/" in where or "\\" in where
+    ending = extension(where)
+    if ending in _PYTHON_ENDINGS:
+        parts = components(where[: -len(ending)])
+    elif slashes:
+        parts = components(where)
+    else:
+        parts = tuple(where.split("."))
+    if not parts or not all(parts):
+        return None
+    return Workload(
+        "app", name, parts, where.startswith("/") or _DRIVE.match(where) is not None, ".py",
+        attribute.partition("(")[0] if colon and attribute else None, ports=read.ports,
+    )  # fmt: skip
+
+
+def _option(args: tuple[str, ...], *options: str) -> str | None:
+    for index, word in enumerate(args):
+        option, equals, value = word.partition("=")
+        if option in options:
+            return value if equals else (args[index + 1] if index + 1 < len(args) else None)
+    return None
+
+
+def _django(read: Arguments) -> Arguments:
+    """The word behind `runserver` is an address."""
+    for index, word in enumerate(read.words[:-1]):
+        if word.text in _RUNSERVER:
+            address = read.words[index + 1].text
+            port = address_port(address)
+            if port is not None or ":$" in address or address.startswith("$"):
+                words = read.words[: index + 1] + read.words[index + 2 :]
+                return read._replace(words=words, ports=read.ports | ({port} if port else set()))
+    return read
+
+
+class Target(NamedTuple):
+    """A workload of a service: it runs in `folder`, whose parts these are, on one of `ports` if any is told."""
+
+    work: Workload
+    folder: tuple[str, ...]
+    ports: frozenset[int]
+    label: str  # for people
+
+
+def agree(target: Target, other: Workload) -> bool:
+    """Whether `other`, found in the process table, is the same work as the target's.
+
+    A port, a telling option or a folder that both give must agree; what only one gives does not count.
+    """
+    work = target.work
+    if other.ports and target.ports and not other.ports <= target.ports:
+        return False
+    if not _names_agree(work.names, other.names) or not _folder_agrees(target, other):
+        return False
+    if work.kind == "app" or (other.kind == "app" and work.ending in _PYTHON_ENDINGS):
+        return _apps_agree(target, other)
+    if "task" in (work.kind, other.kind):
+        same = work.kind == other.kind and work.name == other.name
+    elif work.ending and other.ending:
+        same = work.ending == other.ending and _is_file(target, other)
+    else:
+        same = work.name == other.name and not (work.kind == "script" or other.kind == "script")
+    return same and words_agree(work.words, other.words)
+
+
+def _apps_agree(target: Target, other: Workload) -> bool:
+    work = target.work
+    if work.attribute and other.attribute and work.attribute != other.attribute:
+        return False
+    if work.found_by or other.found_by:
+        if work.name == other.name and (work.found_by == other.found_by or work.name == "flask"):
+            return True
+        told = other if work.found_by else work
+        return bool(told.path) and told.path[-1] in (work.found_by or other.found_by)
+    if not other.path or other.ending not in _PYTHON_ENDINGS:
+        return False
+    if not words_agree(work.words, other.words):  # an app has none
+        return False
+    if work.kind != "app":
+        return _is_file(target, other)
+    if other.absolute:
+        inside = other.path[: len(target.folder)] == target.folder
+        return other.path == _whole(target) or (inside and _ends(other.path, work.path))
+    path = _without_ups(other.path)
+    return bool(path) and (_ends(_whole(target), path) or _ends(path, work.path))
+
+
+def _is_file(target: Target, other: Workload) -> bool:
+    if other.absolute:
+        return other.path == _whole(target)
+    path = _without_ups(other.path)
+    return bool(path) and _ends(_whole(target), path)
+
+
+def _whole(target: Target) -> tuple[str, ...]:
+    work = target.work
+    if work.absolute:
+        return work.path
+    parts = list(target.folder)
+    for part in work.path:
+        if part != "..":
+            parts.append(part)
+        elif parts:
+            parts.pop()
+    return tuple(parts)
+
+
+def _without_ups(path: tuple[str, ...]) -> tuple[str, ...]:
+    ups = next((index for index, part in enumerate(path) if part != ".."), len(path))
+    return path[ups:]
+
+
+def _ends(whole: tuple[str, ...], tail: tuple[str, ...]) -> bool:
+    return whole[len(whole) - len(tail) :] == tail if len(tail) <= len(whole) else False
+
+
+def _names_agree(one: frozenset[tuple[str, str]], other: frozenset[tuple[str, str]]) -> bool:
+    here, there = dict(one), dict(other)
+    return all(there.get(option, value) == value for option, value in here.items())
+
+
+def _folder_agrees(target: Target, other: Workload) -> bool:
+    """A manager told to go to another folder, or a shell that went there, runs another service."""
+    if other.folder is None or target.work.folder == other.folder or "$" in other.folder:
+        return True
+    parts = components(other.folder)
+    if other.folder.startswith("/"):
+        return parts == target.folder
+    return _ends(target.folder, _without_ups(parts))
+
+
+def needles(target: Target) -> frozenset[str]:
+    """Words of which at least one is in every command line that agrees, in any case of letters."""
+    work = target.work
+    if work.kind == "app" or (work.kind in ("script", "module") and work.ending in _PYTHON_ENDINGS):
+        last = work.path[-1:] if work.path else ()
+        servers = {name for name, modules in _FOUND_BY.items() if work.found_by or not last or last[0] in modules}
+        servers |= {work.name} if work.name in _FOUND_BY else set()
+        return frozenset([*last, *work.found_by, *servers])
+    if work.kind == "script":
+        return frozenset(work.path[-1:])
+    return frozenset([{"next-server": "next", "php -S": "php"}.get(work.name, work.name)])
+
+
+KNOWN = frozenset(TABLES)
