@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 BUSY_SECONDS = 5.0
 DAMAGED_KEPT = 3
-_REPAIR_SECONDS = 2.0
+_ALONE_SECONDS = 2.0
 _REST_SECONDS = 30.0  # after a failure nothing is tried for so long: one wait for a lock is enough for a command
 _PLAUSIBLE_VERSIONS = 1000  # a version beyond this was not written by a later devtasks: it is damage
 
@@ -69,6 +69,7 @@ class Database:
                 return [] if connection is None else connection.execute(query, values).fetchall()
             except Exception as error:  # noqa: BLE001 - sqlite3 is not imported before it is needed
                 if not self._recover(error, "read"):
+                    self._read_again_at = time.monotonic() + _REST_SECONDS
                     return []
         return []
 
@@ -130,15 +131,14 @@ class Database:
         if not self._create:
             self._in_memory = True
             return
-        try:
+        with self._alone():
+            if self._present() is not None:
+                return
+            # An earlier database's journal would be played back into this one; once this one exists, the
+            # journal beside it may be somebody's who is writing.
+            self._remove_companions()
             # SQLite would create it readable for everybody.
             os.close(statedir.open_nofollow(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        except FileExistsError:
-            return
-        # An earlier database's journal would be played back into this one.
-        for leftover in self._companions():
-            with contextlib.suppress(OSError):
-                os.unlink(leftover)
 
     def _open(self) -> sqlite3.Connection:
         import sqlite3
@@ -168,8 +168,14 @@ class Database:
         status = _lstat(self._path)
         return None if status is None else (status.st_dev, status.st_ino)
 
-    def _companions(self) -> tuple[Path, ...]:
-        return tuple(self._path.with_name(self._path.name + suffix) for suffix in ("-journal", "-wal", "-shm"))
+    def _remove_companions(self) -> None:
+        for suffix in ("-journal", "-wal", "-shm"):
+            with contextlib.suppress(OSError):
+                os.unlink(f"{self._path}{suffix}")
+
+    def _alone(self) -> contextlib.AbstractContextManager[None]:
+        """Nobody else makes or moves the file meanwhile. Raises DevtasksError."""
+        return locks.service_lock(self._path.with_name(f"{self._path.name}.lock"), timeout_seconds=_ALONE_SECONDS)
 
     # --- what goes wrong ----------------------------------------------------------------------------
 
@@ -177,8 +183,9 @@ class Database:
         """Whether to try again. Anything but sqlite3's and the system's errors is ours, and raised."""
         import sqlite3
 
-        if isinstance(error, OSError):
-            self._note(f"{self._path}: cannot be {doing}: {statedir.explain(error)}")
+        if isinstance(error, OSError | DevtasksError):
+            why = statedir.explain(error) if isinstance(error, OSError) else error.message
+            self._note(f"{self._path}: not {doing}: {why}")
             self.close()
             return False
         if not isinstance(error, sqlite3.Error) or isinstance(error, sqlite3.ProgrammingError):
@@ -186,8 +193,6 @@ class Database:
         code = getattr(error, "sqlite_errorcode", 1) & 0xFF
         if code in _DAMAGE and self._file is not None:
             return self._move_aside(error)
-        if code in _BUSY:
-            self._read_again_at = time.monotonic() + _REST_SECONDS
         self._note(f"{self._path}: not {doing}: {'another command keeps it locked' if code in _BUSY else error}")
         self.close()
         return False
@@ -199,7 +204,7 @@ class Database:
         try:
             # One at a time: a second one would move the first one's new database.
             with locks.service_lock(
-                self._path.with_name(f"{self._path.name}.lock"), timeout_seconds=_REPAIR_SECONDS
+                self._path.with_name(f"{self._path.name}.lock"), timeout_seconds=_ALONE_SECONDS
             ):
                 if self._present() == damaged:
                     self._rename_damaged()
@@ -213,9 +218,7 @@ class Database:
             with contextlib.suppress(FileNotFoundError):
                 os.replace(self._damaged(number), self._damaged(number + 1))
         os.replace(self._path, self._damaged(1))
-        for leftover in self._companions():
-            with contextlib.suppress(OSError):
-                os.unlink(leftover)
+        self._remove_companions()
 
     def _damaged(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.damaged-{number}")

@@ -73,6 +73,7 @@ def test_200_processes_are_inside_one_at_a_time(path: Path, tmp_path: Path) -> N
     crowd = f"""
 import os, sys
 program = {COUNT!r}
+import devtasks.locks  # once, not 50 times
 gate, opened = os.pipe()
 for _ in range(50):
     if os.fork() == 0:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from filetools import NOBODY, as_ordinary_user, fill, ordinary_folder, small_disk
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devtasks import pidfile
@@ -59,6 +59,7 @@ def test_garbage_is_told_as_garbage(path: Path, content: bytes) -> None:
     assert reading.reason.isprintable()
 
 
+@settings(deadline=None, database=None)
 @given(st.binary(max_size=40) | st.from_regex(rb"[-+0-9 \n_]{1,14}", fullmatch=True))
 def test_only_one_way_of_writing_a_pid_is_taken(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / f"fuzzed-{os.getpid()}.pid"
