@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import signal
 import sys
@@ -10,11 +9,12 @@ from collections.abc import Callable
 
 import psutil
 
-from devtasks.world.columns import ask
-
 
 class CheckedHandle:
-    """A PID whose start time is compared before each signal: the best to be had without a pidfd."""
+    """A PID whose start time is compared before each signal: the best to be had without a pidfd.
+
+    `lives` tells whether the process with this PID and start still runs.
+    """
 
     __slots__ = ("_lives", "_process", "pid", "start")
 
@@ -31,34 +31,17 @@ class CheckedHandle:
         if not self.lives():
             return False
         try:
-            if sys.platform == "win32":
-                self._send_on_windows(name)
-            else:
+            if sys.platform != "win32":
                 self._process.send_signal(signal.Signals[f"SIG{name}"])
+            elif name != "CONT":
+                # Windows can only terminate one process. Ctrl-Break reaches a console's group, and with a PID
+                # that leads none the whole console, us included; who leads one is not told.
+                self._process.kill()
         except psutil.NoSuchProcess:
             return False
         except psutil.AccessDenied:
             raise PermissionError(errno.EPERM, f"process {self.pid} may not be signalled") from None
         return True
 
-    def _send_on_windows(self, name: str) -> None:
-        """Windows has no signals: whatever is not CONT or KILL asks to end, CONT has nothing to continue.
-
-        Ctrl-Break reaches a whole console group, and with a PID that leads none the whole console, us included.
-        Only a run's main process surely leads one: its parent is a runner.
-        """
-        if name == "CONT":
-            return
-        if name != "KILL" and _child_of_runner(self._process):
-            with contextlib.suppress(OSError):  # no console in common
-                self._process.send_signal(signal.CTRL_BREAK_EVENT)  # type: ignore[attr-defined,unused-ignore]
-                return
-        self._process.kill()
-
     def close(self) -> None:
         """Nothing is held."""
-
-
-def _child_of_runner(process: psutil.Process) -> bool:
-    parent = ask(process.parent, None)
-    return parent is not None and "DEVTASKS_RUNNER" in (ask(parent.environ, None) or ())

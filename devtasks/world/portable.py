@@ -14,10 +14,11 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import psutil
 
-from devtasks.model import Details, Process, Snapshot
+from devtasks.model import Details, Identity, Process, Snapshot
 from devtasks.world import Handle
 from devtasks.world.binding import taken
 from devtasks.world.checked import CheckedHandle
@@ -185,7 +186,7 @@ class PortableWorld:
         if not wanted:
             return wanted
         try:
-            return frozenset(_listeners(psutil.net_connections("tcp"))) & wanted
+            return _listened_on(psutil.net_connections("tcp")) & wanted
         except (psutil.AccessDenied, PermissionError):  # macOS tells nobody but root
             return frozenset(port for port in wanted if taken(port))
 
@@ -194,13 +195,18 @@ class PortableWorld:
         if held:
             # psutil names one process per socket when asked for all sockets: so each process is asked
             for pid in dict.fromkeys([*likely, *psutil.pids()]):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    for port in _listeners(ask(psutil.Process(pid).net_connections, [], "tcp")):
-                        if port in held and pid not in held[port]:
-                            held[port].append(pid)
+                for port in held.keys() & _ports(pid):
+                    held[port].append(pid)
         return {port: tuple(pids) for port, pids in held.items()}
 
+    def ports_of(self, pids: Iterable[int]) -> dict[int, tuple[int, ...]]:
+        found = {pid: tuple(sorted(_ports(pid))) for pid in pids}
+        return {pid: ports for pid, ports in found.items() if ports}
+
     # --- acting ----------------------------------------------------------------------------------------
+
+    def identity(self, process: Process) -> Identity:
+        return Identity(self.boot, self.namespace, process.pid, process.start)
 
     def pin(self, process: Process) -> Handle | None:
         if not psutil.pid_exists(process.pid):  # Linux has rows for the numbers of threads too
@@ -253,13 +259,16 @@ class PortableWorld:
         time.sleep(seconds)
 
 
-def _listeners(connections: Iterable[object]) -> list[int]:
-    """The local ports of those psutil connections that listen."""
-    return [
-        item.laddr.port  # type: ignore[attr-defined]
-        for item in connections
-        if item.status == psutil.CONN_LISTEN and item.laddr  # type: ignore[attr-defined]
-    ]
+def _ports(pid: int) -> frozenset[int]:
+    """The TCP ports the process listens on; none where we may not see."""
+    try:
+        return _listened_on(ask(psutil.Process(pid).net_connections, [], "tcp"))
+    except psutil.NoSuchProcess:
+        return frozenset()
+
+
+def _listened_on(connections: Iterable[Any]) -> frozenset[int]:
+    return frozenset(item.laddr.port for item in connections if item.status == psutil.CONN_LISTEN)
 
 
 def _uid(process: psutil.Process) -> int | None:
