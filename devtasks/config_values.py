@@ -12,13 +12,12 @@ from devtasks.config_section import Mistake, Reader, T, key_text, mapping, quote
 
 # The same expressions stand in schema.json; a test compares them.
 SERVICE_NAME = r"^[a-z][a-z0-9-]*$"
-PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"  # and not blank
+PRINTABLE = r"^(?=.*\S)[^\x00-\x1f\x7f-\x9f]+$"
 VARIABLE = r"^(?!DEVTASKS_)[^=\x00-\x20\x7f]+$"
 FILE_PATH = r"^(?!~(/|$))[^\x00-\x1f\x7f]+$"
 HOST = r"^[A-Za-z0-9_:][A-Za-z0-9_.:%-]*$"
 SIZE = r"^(?=.*[1-9])([0-9]{1,15}(?:\.[0-9]{1,3})?) ?((?:[KMGT]i?)?)B$"
 HTTP_TARGET = r"^(/[!-~]*|https?://[!-.0-~][!-~]*)$"
-SIGNAL_NAME = r"^(SIG)?[A-Z][A-Z0-9+-]*$"
 # poll() counts milliseconds in 31 bits; nothing here is meant to wait for more than eleven days.
 LONGEST_SECONDS = 1_000_000
 LARGEST_BYTES = 2**60

@@ -69,10 +69,11 @@ def load(
         if inference.table:
             table = {**inference.table, **(table or {}), "services": inference.table.get("services", {})}
             source = f"{source}; services {inference.source}" if source else inference.source
+        source = source or inference.source
     return parse(
         table or {},
         root=root,
-        source=source or "no configuration",
+        source=source or "",
         project_name=found.project_name,
         environ=environ,
         addresses=addresses,
