@@ -101,15 +101,21 @@ def _install_hint(name: str, service: Service) -> str:
 
 
 def launch(
-    service: Service, *, label: str, env: Mapping[str, str], output: int, exit_file: Path, cgroup: str | None
+    service: Service,
+    program: str,
+    *,
+    label: str,
+    env: Mapping[str, str],
+    output: int,
+    exit_file: Path,
+    cgroup: str | None,
 ) -> Launched:
-    """Execute the command under a runner and return once the program was executed.
+    """Execute the command, whose `program` was found, under a runner; return once it was executed.
 
     `output` is the descriptor of the log. Raises LaunchError when nothing could be executed. When this process
     is killed meanwhile, the run goes on or never begins; either way its marker tells the next command.
     """
     argv = words(service)
-    program = find_program(argv[0], service, env)
     if sys.platform == "win32":
         return _launch_without_runner(service, program, argv, env, output)
     source, held = _service_input(service)

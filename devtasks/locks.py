@@ -17,11 +17,17 @@ from typing import NoReturn
 
 from devtasks import statedir
 from devtasks.errors import DevtasksError
+from devtasks.model import Project, Service
 
 _TELL_AFTER_SECONDS = 1.0
 _FIRST_PAUSE_SECONDS = 0.002
 _LONGEST_PAUSE_SECONDS = 0.05
 _HINT = re.compile(rb"([1-9][0-9]{0,9})\n", re.ASCII)
+
+
+def path(project: Project, service: Service) -> Path:
+    """The lock file of one service. It is never unlinked by us."""
+    return project.state_dir / f"{service.name}.lock"
 
 
 @contextlib.contextmanager

@@ -74,6 +74,12 @@ class World(Protocol):
         A port that is held by somebody we may not see maps to an empty tuple; a free one is missing.
         """
 
+    def ports_of(self, pids: Iterable[int]) -> dict[int, tuple[int, ...]]:
+        """The TCP ports that each of `pids` listens on, ascending; those without one are missing."""
+
+    def identity(self, process: Process) -> Identity:
+        """What names this process for all time."""
+
     def pin(self, process: Process) -> Handle | None:
         """Pin a process; None when it is gone or its PID is another process by now.
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from devtasks.model import Details, Process, Snapshot
+from devtasks.model import Details, Identity, Process, Snapshot
 from devtasks.world import Handle, cgroup, sockets
 
 _PF_KTHREAD = 0x00200000
@@ -275,39 +275,43 @@ class LinuxWorld:
         return frozenset(sockets.listeners(ports))
 
     def holders(self, ports: Iterable[int], likely: Sequence[int] = ()) -> dict[int, tuple[int, ...]]:
-        inodes = sockets.listeners(ports)
-        if not inodes:
-            return {}
-        wanted = {inode: port for port, found in inodes.items() for inode in found}
-        held: dict[int, list[int]] = {port: [] for port in inodes}
-        seen: set[int] = set()
+        wanted = {inode: port for port, found in sockets.listeners(ports).items() for inode in found}
+        held: dict[int, list[int]] = {port: [] for port in wanted.values()}
+        explained: set[int] = set()
+        asked = set(likely)
         for pid in likely:
-            self._note_sockets(pid, wanted, held, seen)
-        if not likely or seen != set(wanted):
-            for name in os.listdir("/proc"):
-                if name.isdigit() and int(name) not in likely:
-                    self._note_sockets(int(name), wanted, held, seen)
+            inodes = self._sockets(pid) & wanted.keys()
+            explained |= inodes
+            for port in {wanted[inode] for inode in inodes}:
+                held[port].append(pid)
+        if explained != set(wanted) or not asked:
+            for name in os.listdir("/proc") if wanted else ():
+                if name.isdigit() and int(name) not in asked:
+                    for port in {wanted[inode] for inode in self._sockets(int(name)) & wanted.keys()}:
+                        held[port].append(int(name))
         return {port: tuple(pids) for port, pids in held.items()}
 
-    def _note_sockets(self, pid: int, wanted: dict[int, int], held: dict[int, list[int]], seen: set[int]) -> None:
+    def ports_of(self, pids: Iterable[int]) -> dict[int, tuple[int, ...]]:
+        ports = sockets.ports_by_inode()
+        found = {pid: sorted({ports[inode] for inode in self._sockets(pid) & ports.keys()}) for pid in pids}
+        return {pid: tuple(some) for pid, some in found.items() if some}
+
+    def _sockets(self, pid: int) -> set[int]:
+        """The inodes of the sockets a process has open; none where we may not see."""
+        found: set[int] = set()
         folder = f"/proc/{pid}/fd/"
-        try:
-            names = os.listdir(folder)
-        except OSError:
-            return
-        for name in names:
-            try:
-                link = os.readlink(folder + name)
-            except OSError:
-                continue
-            if link.startswith("socket:["):
-                inode = int(link[8:-1])
-                if inode in wanted:
-                    seen.add(inode)
-                    if pid not in held[wanted[inode]]:
-                        held[wanted[inode]].append(pid)
+        with contextlib.suppress(OSError):
+            for name in os.listdir(folder):
+                with contextlib.suppress(OSError):
+                    link = os.readlink(folder + name)
+                    if link.startswith("socket:["):
+                        found.add(int(link[8:-1]))
+        return found
 
     # --- acting ----------------------------------------------------------------------------------------
+
+    def identity(self, process: Process) -> Identity:
+        return Identity(self.boot, self.namespace, process.pid, process.start)
 
     def pin(self, process: Process) -> Handle | None:
         try:

@@ -32,6 +32,11 @@ def listeners(ports: Iterable[int]) -> dict[int, set[int]]:
     return found
 
 
+def ports_by_inode() -> dict[int, int]:
+    """The inode of every listening socket to its port."""
+    return {inode: port for port, inode in _all_listeners()}
+
+
 def _all_listeners() -> list[tuple[int, int]]:
     try:
         return [*_dump(socket.AF_INET), *_dump(socket.AF_INET6)]

@@ -1,0 +1,340 @@
+"""Start services: once each, however many starts there are, and known to the next command from the first moment.
+
+lock → observe → (already there? a leftover? a stranger?) → before → record the intent → launch → record the
+identity, write the PID file → unlock → wait until ready (`readying.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import subprocess
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from devtasks import launching, locks, logs, pidfile, statedir
+from devtasks.errors import DevtasksError, Interrupted, Refused
+from devtasks.model import Process, Service
+from devtasks.observing import Observation, Observer
+from devtasks.outcomes import Started
+from devtasks.ownership import make_marker
+from devtasks.planning import levels
+from devtasks.probes import Readiness
+from devtasks.readying import LOG_LINES, Begun, Waiter, how_it_ended
+from devtasks.standing import stand
+from devtasks.stopping import Stopper
+
+_HALF_DONE_SECONDS = 2.0  # how long a runner may take to launch its service or to give up
+_LOOK_SECONDS = 0.005
+
+
+@dataclass(slots=True, kw_only=True)
+class _Attempt:
+    """One service on its way from the lock to its launch; filled in as it goes."""
+
+    service: Service
+    began: float
+    nonce: str
+    env: Mapping[str, str] = field(default_factory=dict)
+    program: str = ""
+    log_offset: int = 0
+    note: str | None = None
+
+
+class Starter:
+    """Starts services of one project; one of these serves one command."""
+
+    def __init__(self, observer: Observer, tell: Callable[[str], None]) -> None:
+        self._observer = observer
+        self._world = observer.world
+        self._project = observer.project
+        self._state = observer.state
+        self._tell = tell
+        self._waiter = Waiter(observer)
+
+    def start(self, services: Iterable[Service], *, timeout_seconds: float | None) -> tuple[Started, ...]:
+        """Start what does not run, dependencies first. A dependant of what failed is not started.
+
+        Interrupted, it stops what it has begun and is not ready yet.
+        """
+        results: dict[str, Started] = {}
+        failed: set[str] = set()
+        statedir.ensure(self._project)
+        try:
+            for level in levels(services):
+                for service in level:
+                    outcome = self._begin(service, failed)
+                    if isinstance(outcome, Begun):
+                        self._waiter.underway.append(outcome)
+                    else:
+                        results[service.name] = outcome
+                results |= self._waiter.until_ready(timeout_seconds)
+                failed |= {
+                    service.group
+                    for service in level
+                    if results[service.name].outcome not in ("started", "already-running")
+                }
+        except (KeyboardInterrupt, Interrupted):
+            self._waiter.undo_all()
+            raise
+        return tuple(results.values())
+
+    # --- one service, from its lock to its launch ---------------------------------------------------------
+
+    def _begin(self, service: Service, failed: set[str]) -> Begun | Started:
+        attempt = _Attempt(service=service, began=self._world.monotonic(), nonce=secrets.token_hex(8))
+        missing = sorted(failed & set(service.depends_on))
+        if missing:
+            return self._not_started(attempt, f"depends on {missing[0]}, which did not start")
+        try:
+            with locks.service_lock(locks.path(self._project, service), timeout_seconds=None, tell=self._tell):
+                return self._begin_locked(attempt)
+        except DevtasksError as error:
+            return self._not_started(attempt, error.message, error=error)
+
+    def _begin_locked(self, attempt: _Attempt) -> Begun | Started:
+        service = attempt.service
+        seen = self._settled(service)
+        standing = stand(seen, service)
+        marker = make_marker(self._project, service.name, attempt.nonce)
+        attempt.env = launching.environment(service, self._project, marker)
+        if standing.main is not None:
+            if not standing.by_hand and standing.run is None:
+                self._adopt(service, standing.main, seen)
+            attempt.note = "started by hand, not by devtasks" if standing.by_hand else None
+            return self._wait_for(attempt, standing.main, already=True)
+        if standing.standing == "elsewhere":
+            raise Refused(
+                f"{service.name} runs in another PID namespace (a container?)", hint="stop it there first"
+            )
+        attempt.program = launching.find_program(launching.words(service)[0], service, attempt.env)
+        seen = self._clear_the_way(attempt, seen)
+        self._check_ports(service, seen)
+        self._check_pid_file(service)
+        return self._launch(attempt)
+
+    def _settled(self, service: Service) -> Observation:
+        """An observation in which no other start of the service is half done.
+
+        Holding the lock, a run that is only beginning is one whose starter was killed: its runner goes on to
+        launch the service or ends, within milliseconds.
+        """
+        seen = self._observer.observe()
+        deadline = self._world.monotonic() + _HALF_DONE_SECONDS
+        while stand(seen, service).standing == "beginning" and self._world.monotonic() < deadline:
+            self._world.sleep(_LOOK_SECONDS)
+            seen = self._observer.observe()
+        return seen
+
+    def _clear_the_way(self, attempt: _Attempt, seen: Observation) -> Observation:
+        """Stop what an earlier run left. Raises when that fails."""
+        service = attempt.service
+        left = seen.of(service.name)
+        if not left:
+            return seen
+        pids = ", ".join(str(match.process.pid) for match in left)
+        self._tell(f"{service.name}: stopping what an earlier run left (PID {pids})")
+        ended = Stopper(self._observer, seen).stop([service])
+        if ended.interrupted is not None:
+            raise ended.interrupted
+        survivors = ended.endings[service.name].survivors
+        if survivors:
+            one = survivors[0]
+            raise DevtasksError(
+                f"{service.name}: what an earlier run left is still there: PID {one.pid} {one.reason}",
+                hint=f"see what it is: inv explain --pid {one.pid}",
+            )
+        attempt.note = f"stopped {len(left)} left over from an earlier run first"
+        return self._observer.observe()
+
+    def _check_ports(self, service: Service, seen: Observation) -> None:
+        if service.listener == "any":
+            return
+        for port in service.ports:
+            holders = seen.holders(port)
+            if holders is None:
+                continue
+            who = self._describe(seen, holders)
+            raise Refused(
+                f"{service.name}: port {port} is held by {who}",
+                hint=f"see why with: inv explain --port {port}; stop that program, or choose another port",
+            )
+
+    def _describe(self, seen: Observation, holders: tuple[int, ...]) -> str:
+        if not holders:
+            return "somebody whom we may not see"
+        pid = holders[0]
+        row = seen.table.processes.get(pid) or self._world.reread([pid]).get(pid)
+        details = self._world.details([pid]).get(pid)
+        command = logs.printable(" ".join(row.argv))[:80] if row is not None else "?"
+        verdict = seen.judge.verdict(pid)
+        whose = f", service {getattr(verdict, 'service', '')}" if pid in seen.pids() else ""
+        return f"PID {pid} ({command}{', in ' + details.cwd if details and details.cwd else ''}{whose})"
+
+    def _check_pid_file(self, service: Service) -> None:
+        """A PID file that we did not write is never replaced."""
+        reading = pidfile.read(service.pid_file, statedir.owners(self._project.root))
+        if reading.state == "absent":
+            return
+        if reading.pid is not None:
+            row = self._world.reread([reading.pid]).get(reading.pid)
+            dead = row is None or row.gone
+            if dead or self._state.knows_pid(service.name, reading.pid):
+                return
+            problem = f"names PID {reading.pid}, which is alive and not known to be ours"
+        else:
+            problem = reading.reason or "holds no PID"
+        raise Refused(
+            f"{service.name}: the PID file {service.pid_file} {problem}",
+            hint="devtasks did not write it and leaves it alone: remove it, or set another pid_file",
+        )
+
+    def _adopt(self, service: Service, main: Process, seen: Observation) -> None:
+        """Remember a run whose starter was killed before it could, or whose state was lost."""
+        nonce = (main.marker or "").rpartition("/")[2]
+        if not nonce:
+            return
+        if nonce not in {run.nonce for run in seen.runs}:
+            self._intend(service, nonce, self._world.started_at(main))
+        runner = next((row for row in seen.runners.get(service.name, ()) if row.pid == main.ppid), None)
+        self._remember(service, nonce, main, runner, None)
+        with contextlib.suppress(DevtasksError):
+            self._check_pid_file(service)
+            pidfile.write(service.pid_file, main.pid)
+
+    # --- the launch ---------------------------------------------------------------------------------------
+
+    def _launch(self, attempt: _Attempt) -> Begun | Started:
+        service, nonce = attempt.service, attempt.nonce
+        for stale in self._state.open_runs(service.name):
+            if stale.main is None:  # intended by a start that was killed before it launched anything
+                self._state.finish(stale.nonce, ended_at=self._world.now(), cause="never-began")
+        self._intend(service, nonce, self._world.now())
+        output = logs.open_log(service.log_file)
+        cgroup = self._world.make_cgroup(f"devtasks-{self._project.digest[:8]}-{service.name}-{nonce}")
+        try:
+            failure = self._before(service, attempt.env, output)
+            if failure is not None:
+                self._state.finish(nonce, ended_at=self._world.now(), cause="before-failed")
+                return self._not_started(attempt, failure, log_tail=logs.tail(service.log_file, LOG_LINES))
+            attempt.log_offset = os.fstat(output).st_size
+            launched = launching.launch(
+                service,
+                attempt.program,
+                label=f"{self._project.name}/{service.name}",
+                env=attempt.env,
+                output=output,
+                exit_file=self._project.state_dir / "exits" / nonce,
+                cgroup=cgroup,
+            )
+        except DevtasksError:
+            self._state.finish(nonce, ended_at=self._world.now(), cause="not-launched")
+            raise
+        except BaseException:
+            self._waiter.sweep(service, nonce)
+            raise
+        finally:
+            os.close(output)
+            if cgroup is not None:
+                self._world.remove_cgroup(cgroup)  # fails, as it should, while the service is in it
+        return self._record(attempt, launched, cgroup if launched.in_cgroup else None)
+
+    def _intend(self, service: Service, nonce: str, started_at: float) -> None:
+        """Record that a run is about to begin, or raise: a run that nobody remembers is not begun."""
+        kept = self._state.intend(
+            service.name,
+            nonce,
+            boot=self._world.boot,
+            namespace=self._world.namespace,
+            started_at=started_at,
+            port=service.port,
+        )
+        if not kept:
+            notes = "; ".join(self._state.notes) or "the state cannot be written"
+            raise DevtasksError(f"{service.name}: not started: {notes}")
+
+    def _record(self, attempt: _Attempt, launched: launching.Launched, cgroup: str | None) -> Begun | Started:
+        service, nonce = attempt.service, attempt.nonce
+        rows = self._world.reread(pid for pid in (launched.pid, launched.runner) if pid is not None)
+        main = rows.get(launched.pid)
+        if main is None or main.gone or launched.runner not in (None, main.ppid):
+            code = self._waiter.exit_code(service, nonce)
+            self._waiter.sweep(service, nonce)
+            tail = logs.tail(service.log_file, LOG_LINES)
+            return self._not_started(attempt, f"{how_it_ended(code)} at once", log_tail=tail)
+        self._remember(service, nonce, main, rows.get(launched.runner or 0), cgroup)
+        try:
+            pidfile.write(service.pid_file, main.pid)
+        except DevtasksError:
+            self._waiter.sweep(service, nonce)
+            raise
+        return self._wait_for(attempt, main, already=False)
+
+    def _remember(
+        self, service: Service, nonce: str, main: Process, runner: Process | None, cgroup: str | None
+    ) -> None:
+        self._state.record(
+            nonce,
+            main=self._world.identity(main),
+            runner=self._world.identity(runner) if runner is not None else None,
+            session=main.session,
+            cgroup=cgroup,
+            pid_file=service.pid_file,
+        )
+
+    def _before(self, service: Service, env: Mapping[str, str], output: int) -> str | None:
+        """Run the commands that come before; what went wrong, or None. They carry the run's marker."""
+        for command in service.before:
+            one = replace(service, command=command, shell=False)
+            words = " ".join(command)
+            self._tell(f"{service.name}: {words}")
+            program = launching.find_program(command[0], one, env)
+            done = subprocess.run(
+                [program, *command[1:]],
+                cwd=service.cwd,
+                env=dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                check=False,
+            )
+            if done.returncode != 0:
+                return f"`{words}`, which runs before it, {how_it_ended(done.returncode)}"
+        return None
+
+    def _wait_for(self, attempt: _Attempt, main: Process, *, already: bool) -> Begun:
+        service = attempt.service
+        try:
+            handle = self._world.pin(main)
+        except OSError:
+            handle = None
+        return Begun(
+            service=service,
+            began=attempt.began,
+            main=main,
+            readiness=Readiness(self._world, service, log_offset=attempt.log_offset, env=attempt.env),
+            handle=handle,
+            nonce=None if already else attempt.nonce,
+            awaits_daemon=service.daemon_pid_file is not None and not already,
+            note=attempt.note,
+        )
+
+    def _not_started(
+        self,
+        attempt: _Attempt,
+        detail: str,
+        *,
+        error: DevtasksError | None = None,
+        log_tail: tuple[str, ...] = (),
+    ) -> Started:
+        return Started(
+            name=attempt.service.name,
+            outcome="refused" if isinstance(error, Refused) else "exited",
+            pid=None,
+            seconds=self._world.monotonic() - attempt.began,
+            detail=detail.removeprefix(f"{attempt.service.name}: "),
+            hint=error.hint if error is not None else None,
+            log_tail=log_tail,
+            exit_code=error.exit_code if error is not None else 1,
+        )

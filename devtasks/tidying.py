@@ -1,0 +1,75 @@
+"""Remove the files that services leave: PID files that are ours and say nothing true any more, and logs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from devtasks import logs, pidfile, statedir
+from devtasks.model import Project, Service
+from devtasks.state import State
+from devtasks.world import World
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tidier:
+    """Removes files, or in a dry run only says which. `removed` and `notes` collect what it did and left alone."""
+
+    project: Project
+    world: World
+    state: State
+    dry_run: bool = False
+    removed: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def pid_file(
+        self, service: Service, *, ended: Collection[int] = (), read: pidfile.Reading | None = None
+    ) -> None:
+        """Remove a service's PID file when nothing of the service lives.
+
+        It stays, with a note, when it is not ours: it holds no PID, or a live process that no run of ours was.
+        `ended` are the PIDs that were just stopped; with `read`, a file that says something else by now stays.
+        """
+        reading = pidfile.read(service.pid_file, statedir.owners(self.project.root))
+        if reading.state == "absent":
+            return
+        if reading.pid is None:
+            self.notes.append(f"PID file {reading.path} {reading.reason}: not ours, left alone")
+            return
+        if read is not None and read.path == reading.path and read.signature != reading.signature:
+            return  # another start wrote it meanwhile
+        row = self.world.reread([reading.pid]).get(reading.pid)
+        alive = row is not None and not row.gone and reading.pid not in ended
+        if alive and not self.state.knows_pid(service.name, reading.pid):
+            self.notes.append(f"PID file {reading.path} names PID {reading.pid}, which is not ours: left alone")
+            return
+        if reading.pid not in ended:
+            whose = "is another process by now" if alive else "is dead"
+            self.notes.append(f"PID file {reading.path} was stale: PID {reading.pid} {whose}")
+        if self.dry_run or pidfile.remove_if_unchanged(reading.path, reading):
+            self.removed.append(str(reading.path))
+
+    def logs(self, service: Service) -> None:
+        """Remove all log files of a service."""
+        for path in logs.files(service):
+            self._unlink(path)
+
+    def old_logs(self, services: Collection[Service], older_than_days: float, busy: Collection[Service]) -> None:
+        """Remove the log files that are older, but not the present log of a service that runs."""
+        chosen = {path for service in services for path in logs.files(service)}
+        spared = {service.log_file for service in busy}
+        for path in logs.stale_logs(self.project, older_than_days):
+            if path in chosen and path not in spared:
+                self._unlink(path)
+
+    def _unlink(self, path: os.PathLike[str]) -> None:
+        try:
+            if not self.dry_run:
+                os.unlink(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self.notes.append(f"{path} cannot be removed: {statedir.explain(error)}")
+        else:
+            self.removed.append(str(path))

@@ -1,0 +1,269 @@
+"""Every verb, one function each: load → observe → decide → act → report.
+
+The tasks, the `devtasks` command and whatever else offers a verb call these and nothing below them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from devtasks import logs as log_files
+from devtasks.errors import DevtasksError
+from devtasks.model import Project, Service
+from devtasks.observing import Observation, Observer, select
+from devtasks.outcomes import (
+    CleanReport,
+    ExplainReport,
+    Processes,
+    RejectedRow,
+    RestartReport,
+    Running,
+    Started,
+    StartReport,
+    Status,
+    Stopped,
+    StopReport,
+)
+from devtasks.planning import levels, roots, with_dependencies
+from devtasks.showing import Showing, command_line, rejected_row
+from devtasks.standing import stand
+from devtasks.state import State
+from devtasks.stopping import Ended, Stopper
+from devtasks.tidying import Tidier
+from devtasks.world import World, this_world
+
+
+@dataclass(slots=True, kw_only=True)
+class Scope:
+    """One project on this machine, for one command. `tell` takes a line of progress for people."""
+
+    project: Project
+    world: World
+    state: State
+    observer: Observer
+    tell: Callable[[str], None]
+    told: set[str] = field(default_factory=set)
+
+    def close(self) -> None:
+        """Say what the state noticed, and let go of it."""
+        for note in self.state.notes:
+            if note not in self.told:
+                self.told.add(note)
+                self.tell(note)
+        self.state.close()
+
+
+def scope(project: Project, *, tell: Callable[[str], None]) -> Scope:
+    """Get ready to observe `project`. Writes nothing."""
+    world = this_world()
+    state = State.open(project, create=False)
+    return Scope(project=project, world=world, state=state, observer=Observer(world, project, state), tell=tell)
+
+
+# --- what only looks -----------------------------------------------------------------------------------
+
+
+def status(scope: Scope, names: tuple[str, ...]) -> Status:
+    """How each service stands."""
+    seen = scope.observer.observe()
+    return Showing(scope.observer, seen).status(select(scope.project, names))
+
+
+def show_processes(scope: Scope, names: tuple[str, ...]) -> Processes:
+    """Every process of the project with its evidence, and what was considered and rejected."""
+    seen = scope.observer.observe()
+    return Showing(scope.observer, seen).processes(select(scope.project, names), everything=not names)
+
+
+def explain(scope: Scope, *, pid: int | None, port: int | None) -> ExplainReport:
+    """All rules applied to one process, or to each holder of a port. Raises when there is none."""
+    seen = scope.observer.observe()
+    pids = [pid] if pid is not None else []
+    if port is not None:
+        holders = scope.world.holders([port]).get(port)
+        if holders is None:
+            raise DevtasksError(f"nobody listens on port {port}")
+        if not holders:
+            raise DevtasksError(f"port {port} is held by somebody whom we may not see", hint="try with sudo")
+        pids = list(holders)
+    return Showing(scope.observer, seen).explain(pids)
+
+
+def logs(scope: Scope, names: tuple[str, ...], *, lines: int) -> tuple[tuple[str, str], ...]:
+    """The last lines of each service's log, as (service, line)."""
+    return log_files.merged_tail(select(scope.project, names), lines)
+
+
+# --- start -----------------------------------------------------------------------------------------------
+
+
+def start(scope: Scope, names: tuple[str, ...], *, timeout_seconds: float | None, dry_run: bool) -> StartReport:
+    """Start what does not run, dependencies first, and wait until it is ready."""
+    from devtasks.starting import Starter
+
+    services = with_dependencies(select(scope.project, names), scope.project.services)
+    if dry_run:
+        return StartReport(ok=True, dry_run=True, services=_start_plan(scope, services))
+    scope.state.close()
+    scope.state = scope.observer.state = State.open(scope.project, create=True)
+    results = Starter(scope.observer, scope.tell).start(services, timeout_seconds=timeout_seconds)
+    ok = all(result.outcome in ("started", "already-running") for result in results)
+    return StartReport(ok=ok, dry_run=False, services=results)
+
+
+def _start_plan(scope: Scope, services: Iterable[Service]) -> tuple[Started, ...]:
+    seen = scope.observer.observe()
+    plan = []
+    for service in (one for level in levels(services) for one in level):
+        standing = stand(seen, service)
+        main = standing.main
+        left = len(seen.of(service.name)) if main is None else 0
+        plan.append(
+            Started(
+                name=service.name,
+                outcome="already-running" if main is not None else "started",
+                pid=main.pid if main is not None else None,
+                seconds=0.0,
+                log_file=str(service.log_file),
+                detail=f"would first stop {left} left over from an earlier run" if left else None,
+            )
+        )
+    return tuple(plan)
+
+
+# --- stop and force-clean --------------------------------------------------------------------------------
+
+
+def stop(scope: Scope, names: tuple[str, ...], *, timeout_seconds: float | None, dry_run: bool) -> StopReport:
+    """Stop gracefully, dependants first; what outlives its timeout is killed."""
+    return _end(scope, names, force=False, timeout_seconds=timeout_seconds, dry_run=dry_run, logs_too=False)
+
+
+def force_clean(
+    scope: Scope, names: tuple[str, ...], *, timeout_seconds: float | None, dry_run: bool, keep_logs: bool
+) -> StopReport:
+    """Kill everything of the project's at once; remove its PID files and, unless `keep_logs`, its logs."""
+    return _end(scope, names, force=True, timeout_seconds=timeout_seconds, dry_run=dry_run, logs_too=not keep_logs)
+
+
+def _end(
+    scope: Scope,
+    names: tuple[str, ...],
+    *,
+    force: bool,
+    timeout_seconds: float | None,
+    dry_run: bool,
+    logs_too: bool,
+) -> StopReport:
+    began = scope.world.monotonic()
+    services = select(scope.project, names)
+    seen = scope.observer.observe()
+    forgotten = [] if names else [name for name in seen.matches if name not in {s.name for s in services}]
+    if dry_run:
+        reports = [
+            _stop_plan(scope, seen, name, force=force) for name in (*(s.name for s in services), *forgotten)
+        ]
+        return StopReport(ok=True, dry_run=True, seconds=scope.world.monotonic() - began, services=tuple(reports))
+    groups: list[tuple[Service | str, ...]] = [(*services, *forgotten)]
+    if not force:
+        groups = [*reversed(levels(services)), tuple(forgotten)]
+    reports = []
+    for group in filter(None, groups):
+        ended = Stopper(scope.observer, seen).stop(group, force=force, timeout_seconds=timeout_seconds)
+        reports += [_stopped(scope, ended, service, logs_too=logs_too) for service in group]
+        seen = ended.observation
+        if ended.interrupted is not None:
+            raise ended.interrupted
+    order = {name: at for at, name in enumerate((*(s.name for s in services), *forgotten))}
+    reports.sort(key=lambda report: order[report.name])
+    return StopReport(
+        ok=not any(report.survivors for report in reports),
+        dry_run=False,
+        seconds=scope.world.monotonic() - began,
+        services=tuple(reports),
+    )
+
+
+def _stop_plan(scope: Scope, seen: Observation, name: str, *, force: bool) -> Stopped:
+    matches = seen.of(name)
+    first = [row.pid for row in roots(matches)]
+    pids = tuple(sorted((match.process.pid for match in matches), key=lambda pid: (pid not in first, pid)))
+    return Stopped(
+        name=name,
+        stopped=() if force else pids,
+        killed=pids if force else (),
+        rejected=_rejected(scope, seen, name),
+        commands=_commands(seen, pids),
+    )
+
+
+def _stopped(scope: Scope, ended: Ended, service: Service | str, *, logs_too: bool) -> Stopped:
+    """Tidy up after one service, and tell how it went."""
+    name = service if isinstance(service, str) else service.name
+    ending, seen = ended.endings[name], ended.observation
+    tidier = Tidier(project=scope.project, world=scope.world, state=scope.state)
+    if not ending.survivors:
+        for run in scope.state.open_runs(name):
+            if run.boot == scope.world.boot and run.namespace == scope.world.namespace:
+                scope.state.finish(run.nonce, ended_at=scope.world.now(), cause="stopped")
+        for run in seen.runs:
+            if run.service == name and run.cgroup:
+                scope.world.remove_cgroup(run.cgroup)
+        if isinstance(service, Service):
+            read = seen.pid_files[name] if service.daemon_pid_file is None else None
+            tidier.pid_file(service, ended=ending.targets, read=read)
+            if logs_too:
+                tidier.logs(service)
+    if isinstance(service, Service) and service.listener == "ours":
+        for port in sorted(scope.world.listening(service.ports)):
+            tidier.notes.append(f"port {port} is still held: inv explain --port {port} tells by whom")
+    scope.state.collect_exits(scope.project)
+    return Stopped(
+        name=name,
+        stopped=ending.stopped,
+        killed=ending.killed,
+        survivors=ending.survivors,
+        rejected=_rejected(scope, seen, name),
+        commands=_commands(seen, ending.targets),
+        notes=tuple(tidier.notes),
+        removed=tuple(tidier.removed),
+    )
+
+
+def _rejected(scope: Scope, seen: Observation, name: str) -> tuple[RejectedRow, ...]:
+    return tuple(rejected_row(scope.world, item) for item in seen.rejections if item.service == name)
+
+
+def _commands(seen: Observation, pids: Iterable[int]) -> tuple[tuple[int, str], ...]:
+    rows = seen.table.processes
+    return tuple((pid, command_line(rows[pid])) for pid in pids if pid in rows)
+
+
+# --- restart and clean -----------------------------------------------------------------------------------
+
+
+def restart(
+    scope: Scope, names: tuple[str, ...], *, timeout_seconds: float | None, dry_run: bool, force: bool
+) -> RestartReport:
+    """Stop, then start; with `force`, force-clean (logs are kept), then start. What survives is not started."""
+    stopped = _end(scope, names, force=force, timeout_seconds=timeout_seconds, dry_run=dry_run, logs_too=False)
+    if not stopped.ok:
+        return RestartReport(ok=False, stop=stopped, start=StartReport(ok=False, dry_run=dry_run, services=()))
+    started = start(scope, names, timeout_seconds=timeout_seconds, dry_run=dry_run)
+    return RestartReport(ok=started.ok, stop=stopped, start=started)
+
+
+def clean(scope: Scope, names: tuple[str, ...], *, older_than_days: float, dry_run: bool) -> CleanReport:
+    """Remove what is stale: dead PID files, old logs, finished runs. Signals nothing."""
+    services = select(scope.project, names)
+    seen = scope.observer.observe()
+    running = tuple(Running(service=s.name, pid=m.process.pid) for s in services for m in seen.of(s.name))
+    tidier = Tidier(project=scope.project, world=scope.world, state=scope.state, dry_run=dry_run)
+    for service in services:
+        if not seen.of(service.name):
+            tidier.pid_file(service)
+            if not dry_run:
+                scope.state.prune(service.name, keep=10)
+    tidier.old_logs(services, older_than_days, [service for service in services if seen.of(service.name)])
+    return CleanReport(dry_run=dry_run, removed=tuple(tidier.removed), running=running, notes=tuple(tidier.notes))
