@@ -18,6 +18,7 @@ _STATE_TONES: dict[str, Tone] = {
     "foreign": "odd",
 }
 _REJECTED_SHOWN = 5  # without --why
+_DRY = "dry run: nothing was touched"
 
 
 def render(outcome: outcomes.Anything, look: Look, *, why: bool = False) -> list[str]:
@@ -32,7 +33,7 @@ def render(outcome: outcomes.Anything, look: Look, *, why: bool = False) -> list
         case outcomes.StopReport():
             return _stop(outcome, look, why=why)
         case outcomes.RestartReport():
-            return [*_stop(outcome.stop, look, why=why), *_start(outcome.start, look)]
+            return _restart(outcome, look, why=why)
         case outcomes.CleanReport():
             return _clean(outcome, look)
         case outcomes.ExplainReport():
@@ -58,7 +59,7 @@ def _status(status: outcomes.Status, look: Look) -> list[str]:
     heading = f"{printable(status.project)} ({printable(status.environment)})"
     if not status.services:
         return [f"{heading}: no services"]
-    wanted = ["SERVICE", "STATE", "PID", "PORTS", "UPTIME", "CPU", "MEMORY", "PROCESSES"]
+    wanted = ["SERVICE", "STATE", "PID", "PORTS", "UPTIME", "CPU", "MEMORY", "PROCS"]
     if any(row.health for row in status.services):
         wanted.insert(2, "HEALTH")
     if any(row.restarts for row in status.services):
@@ -89,7 +90,8 @@ def _status_cell(row: outcomes.ServiceStatus, column: str) -> str:
         case "PID":
             return "-" if row.pid is None else str(row.pid)
         case "PORTS":
-            return ",".join(map(str, row.ports)) or "-"
+            more = f",+{len(row.ports) - 2}" if len(row.ports) > 2 else ""
+            return ",".join(map(str, row.ports[:2])) + more or "-"
         case "UPTIME":
             return duration(row.uptime_seconds)
         case "CPU":
@@ -116,7 +118,8 @@ def _processes(processes: outcomes.Processes, look: Look, *, why: bool) -> list[
     out: list[str] = []
     for number, group in enumerate(processes.services):
         count = len(group.processes)
-        title = look.label(group.name, number) + f": {_count(count, 'process', 'processes')}"
+        told = _count(count, "process", "processes") if count else "no processes"
+        title = f"{look.label(group.name, number)}: {told}"
         if group.guarantee and count:
             title += look.paint(f" (held together by {group.guarantee})", "dim")
         out += forge.grouped(title, _tree(group.processes, look), look) if count else [title]
@@ -124,7 +127,7 @@ def _processes(processes: outcomes.Processes, look: Look, *, why: bool) -> list[
         out.append(f"{printable(processes.project)}: no services")
     if processes.rejected and why:
         out.append("considered and left alone:")
-        out += [line for row in processes.rejected for line in _rejected(row, look)]
+        out += [line for row in processes.rejected for line in _rejected(row, look, indent="  ", why=True)]
     elif processes.rejected:
         count = len(processes.rejected)
         out.append(f"{_count(count, 'other process was', 'other processes were')} left alone; --why lists them")
@@ -146,7 +149,7 @@ def _tree(rows: Sequence[outcomes.ProcessRow], look: Look) -> list[str]:
     while stack:
         row, lead, rest = stack.pop()
         facts = [f"port {port}" for port in row.ports]
-        if row.cpu_percent is not None:
+        if row.cpu_percent is not None and row.cpu_percent >= 1:
             facts.append(f"{row.cpu_percent:.0f}% CPU")
         if row.rss_bytes is not None:
             facts.append(size(row.rss_bytes))
@@ -201,6 +204,13 @@ def _start(report: outcomes.StartReport, look: Look) -> list[str]:
         return ["nothing to start"]
     out = [line for item in report.services for line in _started(item, look, dry_run=report.dry_run)]
     return [*out, *_dry(report.dry_run)]
+
+
+def _restart(report: outcomes.RestartReport, look: Look, *, why: bool) -> list[str]:
+    lines = _stop(report.stop, look, why=why)
+    if not report.stop.ok:
+        return [*lines, "nothing was started: what survived must go first"]
+    return [*(line for line in lines if line != _DRY), *_start(report.start, look)]
 
 
 def _started(item: outcomes.Started, look: Look, *, dry_run: bool) -> list[str]:
@@ -275,19 +285,19 @@ def _stopped(item: outcomes.Stopped, look: Look, report: outcomes.StopReport, *,
     shown = item.rejected if why else item.rejected[:_REJECTED_SHOWN]
     if shown:
         out.append("  left alone:")
-    out += [line for row in shown for line in _rejected(row, look, indent="    ")]
+    out += [line for row in shown for line in _rejected(row, look, indent="    ", why=why)]
     if len(shown) < len(item.rejected):
         out.append(f"    and {len(item.rejected) - len(shown)} more; --why lists them")
     return out
 
 
-def _rejected(row: outcomes.RejectedRow, look: Look, indent: str = "  ") -> list[str]:
+def _rejected(row: outcomes.RejectedRow, look: Look, *, indent: str, why: bool) -> list[str]:
+    """PID, program and folder; with `why` also the reason."""
     lead = f"{indent}{row.pid} "
     where = f" in {foreign(row.cwd)}" if row.cwd else ""
-    return [
-        lead + look.shorten(foreign(row.command) + where, look.width - len(lead)),
-        *_wrapped(f"{indent}  ", foreign(row.reason), look),
-    ]
+    room = max(look.width - len(lead) - columns(where), look.width // 3)
+    out = [look.shorten(f"{lead}{look.shorten(foreign(row.command), room)}{where}", look.width)]
+    return [*out, *_wrapped(f"{indent}  ", foreign(row.reason), look)] if why else out
 
 
 def _clean(report: outcomes.CleanReport, look: Look) -> list[str]:
@@ -359,7 +369,7 @@ def _count(number: int, one: str, many: str) -> str:
 
 
 def _dry(dry_run: bool) -> list[str]:
-    return ["dry run: nothing was touched"] if dry_run else []
+    return [_DRY] if dry_run else []
 
 
 def _path(path: str) -> str:
