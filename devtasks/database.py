@@ -36,6 +36,7 @@ _PLAUSIBLE_VERSIONS = 1000  # a version beyond this was not written by a later d
 # right for our schema; TOOBIG and MISMATCH are what a broken record looks like.
 _DAMAGE = frozenset({1, 11, 18, 20, 26})  # ERROR, CORRUPT, TOOBIG, MISMATCH, NOTADB
 _BUSY = frozenset({5, 6})  # BUSY, LOCKED
+_READONLY = 8
 
 Value = int | float | str | bytes | None
 Statement = tuple[str, Sequence[Value]]
@@ -180,35 +181,51 @@ class Database:
     # --- what goes wrong ----------------------------------------------------------------------------
 
     def _recover(self, error: Exception, doing: str) -> bool:
-        """Whether to try again. Anything but sqlite3's and the system's errors is ours, and raised."""
+        """Whether to try again. Raises what is neither sqlite3's nor the system's: a mistake of ours."""
         import sqlite3
 
         if isinstance(error, OSError | DevtasksError):
             why = statedir.explain(error) if isinstance(error, OSError) else error.message
-            self._note(f"{self._path}: not {doing}: {why}")
-            self.close()
-            return False
-        if not isinstance(error, sqlite3.Error) or isinstance(error, sqlite3.ProgrammingError):
+        elif isinstance(error, UnicodeDecodeError):  # a message of SQLite's that quotes the damage
+            return self._move_aside("unreadable schema")
+        elif not isinstance(error, sqlite3.Error) or isinstance(error, sqlite3.ProgrammingError):
             raise error
-        code = getattr(error, "sqlite_errorcode", 1) & 0xFF
-        if code in _DAMAGE and self._file is not None:
-            return self._move_aside(error)
-        self._note(f"{self._path}: not {doing}: {'another command keeps it locked' if code in _BUSY else error}")
+        else:
+            code = getattr(error, "sqlite_errorcode", 1) & 0xFF
+            if code in _DAMAGE and self._file is not None:
+                return self._move_aside(str(error))
+            if code == _READONLY and self._claims_to_be_read_only():
+                return self._move_aside("unknown format")
+            why = "another command keeps it locked" if code in _BUSY else str(error)
+        self._note(f"{self._path}: not {doing}: {why}")
         self.close()
         return False
 
-    def _move_aside(self, error: Exception) -> bool:
+    def _claims_to_be_read_only(self) -> bool:
+        """Whether the header, not the file system, forbids writing: its format version is none that exists."""
+        file = self._file
+        self.close()  # before the file is opened here
+        self._file = file
+        try:
+            descriptor = statedir.open_nofollow(self._path, os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            version = os.read(descriptor, 20)[18:]
+        finally:
+            os.close(descriptor)
+        return any(byte not in (1, 2) for byte in version)
+
+    def _move_aside(self, why: str) -> bool:
         """Rename the damaged file, so that the next connection makes a new one; nothing is thrown away."""
         damaged = self._file
         self.close()
         try:
             # One at a time: a second one would move the first one's new database.
-            with locks.service_lock(
-                self._path.with_name(f"{self._path.name}.lock"), timeout_seconds=_ALONE_SECONDS
-            ):
+            with self._alone():
                 if self._present() == damaged:
                     self._rename_damaged()
-                    self._note(f"{self._path}: damaged ({error}): kept as {self._damaged(1).name}, begun anew")
+                    self._note(f"{self._path}: damaged ({why}): kept as {self._damaged(1).name}, begun anew")
         except (DevtasksError, OSError) as trouble:
             self.use_memory(f"{self._path}: damaged and cannot be moved ({trouble}): state is kept in memory")
         return True
@@ -224,6 +241,9 @@ class Database:
         return self._path.with_name(f"{self._path.name}.damaged-{number}")
 
     def _note(self, line: str) -> None:
+        from devtasks.logs import printable
+
+        line = printable(line)  # SQLite quotes what it found
         if line not in self.notes:
             self.notes.append(line)
 

@@ -29,7 +29,6 @@ _SCHEMA: Final = (
         started_at REAL NOT NULL, pid INTEGER, start INTEGER, runner_pid INTEGER, runner_start INTEGER,
         session INTEGER, cgroup TEXT, port INTEGER, pid_file TEXT,
         ended_at REAL, exit_code INTEGER, cause TEXT)""",
-    "CREATE INDEX IF NOT EXISTS runs_of_service ON runs (service)",
     """CREATE TABLE IF NOT EXISTS events (
         id INTEGER PRIMARY KEY, at REAL NOT NULL, service TEXT NOT NULL, kind TEXT NOT NULL,
         pid INTEGER, detail TEXT)""",

@@ -382,6 +382,41 @@ def test_what_is_no_database_is_moved_aside_and_begun_anew(project: Project, con
     state.close()
 
 
+def at(content: bytes, offset: int, patch: bytes) -> bytes:
+    return content[:offset] + patch + content[offset + len(patch) :]
+
+
+@pytest.mark.parametrize(
+    ("offset", "patch"),
+    [
+        (18, b"\x07"),  # a write version that makes SQLite call the file read-only
+        (18, b"\x02\x02"),  # WAL, which this one is not
+        (56, b"\x00\x00\x00\x02"),  # UTF-16
+        (60, b"\x7f\x00\x00\x00"),  # a version that nobody reached
+        (60, b"\x00\x00\x00\x00"),
+    ],
+)
+def test_headers_that_lie(project: Project, offset: int, patch: bytes) -> None:
+    path_of(project).write_bytes(at(filled(project), offset, patch))
+    state = State.open(project, create=True)
+    use(state, project)
+    assert begin(state, 600), state.notes
+    assert state.last_run("web") is not None, state.notes
+    state.close()
+
+
+def test_a_schema_that_sqlite_cannot_quote(project: Project) -> None:
+    good = filled(project)
+    table = good.index(b"CREATE TABLE runs")
+    for patch in (b"\x9c\x9c\x9c", b"\x1b[2J"):
+        path_of(project).write_bytes(at(good, table + 12, patch))
+        state = State.open(project, create=True)
+        use(state, project)
+        assert begin(state, 600), state.notes
+        assert all(note.isprintable() for note in state.notes)
+        state.close()
+
+
 def test_three_damaged_ones_are_kept(project: Project) -> None:
     filled(project)
     for number in range(5):
