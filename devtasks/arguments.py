@@ -7,8 +7,10 @@ Whether the word behind an option that nobody here knows is its value cannot be 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
+
+from devtasks.option_tables import COMMON, LONG_NAMES, TABLES
 
 _ADDRESS = re.compile(r"(?:.*:)?(\d{1,5})", re.DOTALL)
 _ATTACHED = re.compile(r"-[A-Za-z]\d+")
@@ -27,110 +29,6 @@ class Arguments(NamedTuple):
     words: tuple[Word, ...]
     ports: frozenset[int] = frozenset()
     names: frozenset[tuple[str, str]] = frozenset()
-
-
-def table(
-    *, flags: str = "", values: str = "", port: str = "", bind: str = "", names: str = ""
-) -> Mapping[str, str]:
-    """Option to what it takes: nothing, any value, a port, an address with a port, or a telling name."""
-    kinds = {"flag": flags, "value": values, "port": port, "bind": bind, "name": names}
-    return {option: kind for kind, options in kinds.items() for option in options.split()}
-
-
-COMMON = table(
-    flags="--reload --debug --verbose --quiet --version --help --dev --prod --production",
-    port="--port --http-port --server-port --server.port",
-    bind="--bind --listen --addr --address",
-)
-
-TABLES: Mapping[str, Mapping[str, str]] = {
-    "uvicorn": table(
-        flags="--factory --use-colors --access-log --proxy-headers --server-header --date-header",
-        values="--host --uds --fd --reload-dir --reload-include --reload-exclude --reload-delay --workers --loop --http --ws "
-        "--ws-max-size --ws-max-queue --ws-ping-interval --ws-ping-timeout --ws-per-message-deflate --lifespan --interface "
-        "--env-file --log-config --log-level --forwarded-allow-ips --root-path --limit-concurrency --backlog "
-        "--limit-max-requests --timeout-keep-alive --timeout-graceful-shutdown --timeout-worker-healthcheck --ssl-keyfile "
-        "--ssl-certfile --ssl-keyfile-password --ssl-version --ssl-cert-reqs --ssl-ca-certs --ssl-ciphers --header --app-dir "
-        "--h11-max-incomplete-event-size",
-    ),
-    "gunicorn": table(
-        flags="--preload -D --daemon --capture-output -R --enable-stdio-inheritance --spew --check-config --print-config "
-        "--no-sendfile --reuse-port --proxy-protocol -S --no-substitute --syslog -h -v",
-        values="-c --config -w --workers -k --worker-class --threads -t --timeout -p --pid -u --user -g --group -n --name "
-        "-e --env -m --umask --log-level --access-logfile --error-logfile --log-file --log-config --chdir "
-        "--graceful-timeout --keep-alive --max-requests --max-requests-jitter --backlog --worker-connections "
-        "--worker-tmp-dir --forwarded-allow-ips --pythonpath --paste --certfile --keyfile --ca-certs --reload-engine "
-        "--reload-extra-file --access-logformat --logger-class --statsd-host --statsd-prefix --limit-request-line",
-        bind="-b --bind",
-    ),
-    "hypercorn": table(
-        flags="--h2-max-concurrent-streams",
-        values="-w --workers -k --worker-class -c --config --log-level --access-logfile --access-log --error-logfile --backlog "
-        "--ca-certs --certfile --keyfile --keep-alive --graceful-timeout -p --pid --root-path --server-name -g --group "
-        "-u --user -m --umask --websocket-ping-interval --insecure-bind --quic-bind",
-        bind="-b --bind",
-    ),
-    "daphne": table(
-        flags="--proxy-headers",
-        values="-b --bind -u --unix-socket -e --endpoint --fd -v --verbosity -t --http-timeout --access-log --root-path "
-        "--websocket_timeout --websocket_connect_timeout --application-close-timeout --ping-interval --ping-timeout "
-        "--server-name",
-        port="-p --port",
-    ),
-    "granian": table(
-        flags="--access-log --factory --http1-keep-alive",
-        values="--host --interface --http --workers --threads --blocking-threads --loop --log-level --log-config --working-dir "
-        "--env-files --backlog --backpressure --ssl-certificate --ssl-keyfile --url-path-prefix --reload-paths",
-        port="-p --port",
-    ),
-    "fastapi": table(
-        flags="--proxy-headers",
-        values="--host --root-path --app --workers --entrypoint -e --reload-dir --forwarded-allow-ips",
-    ),
-    "flask": table(
-        flags="--debugger --with-threads --without-threads",
-        values="-A --app -h --host -e --env-file --cert --key --extra-files --exclude-patterns",
-        port="-p --port",
-    ),
-    "manage.py": table(
-        flags="--noreload --nothreading --insecure --ipv6 -6 --nostatic --traceback --no-color --force-color --skip-checks "
-        "--noinput",
-        values="--settings --pythonpath -v --verbosity",
-    ),
-    "http.server": table(flags="--cgi", values="-b --bind -d --directory -p --protocol --tls-cert --tls-key"),
-    "celery": table(
-        flags="-B --beat -E --task-events --without-gossip --without-mingle --without-heartbeat -D --detach -q",
-        values="-l --loglevel -c --concurrency -P --pool -f --logfile --pidfile -b --broker --result-backend -s --schedule "
-        "-S --scheduler --schedule-filename --workdir --config --loader --autoscale --max-tasks-per-child "
-        "--time-limit --soft-time-limit --prefetch-multiplier -O --optimization --max-interval",
-        names="-A --app -Q --queues -n --hostname",
-    ),
-    "streamlit": table(values="--server.address --server.headless --server.runOnSave --logger.level --theme.base"),
-    "vite": table(
-        flags="--cors --strictPort --force --clearScreen -w --watch --ssr --profile",
-        values="-c --config --base -l --logLevel -m --mode --outDir --configLoader -f --filter",
-    ),
-    "next": table(
-        flags="--turbo --turbopack --webpack --experimental-https --disable-source-maps --inspect",
-        values="-H --hostname --experimental-https-key --experimental-https-cert --experimental-https-ca --keepAliveTimeout "
-        "--experimental-upload-trace",
-        port="-p --port",
-    ),
-    "esbuild": table(flags="--watch --bundle --minify --sourcemap --splitting --serve --analyze"),
-    "webpack": table(
-        flags="-w --watch --hot --open --progress --https",
-        values="-c --config --mode --env -d --devtool --host -o --output-path --config-name -t --target --static",
-    ),
-    "ng": table(
-        flags="--open -o --watch --hmr --live-reload --poll", values="-c --configuration --host --proxy-config --project"
-    ),
-    "php -S": table(bind="-S", values="-t -c -d"),
-    "redis-server": table(values="--dir --appendonly --save --requirepass --loglevel --maxmemory --logfile"),
-}  # fmt: skip
-TABLES = {
-    **TABLES, "django-admin": TABLES["manage.py"], "django": TABLES["manage.py"],
-    "webpack-dev-server": TABLES["webpack"],
-}  # fmt: skip
 
 
 def read_arguments(program: str, args: Sequence[str]) -> Arguments:
@@ -175,10 +73,7 @@ def _take(kind: str | None, option: str, value: str, ports: set[int], names: set
     if port is not None:
         ports.add(port)
     elif kind == "name":
-        names.add((_LONG.get(option, option), value))
-
-
-_LONG = {"-A": "--app", "-Q": "--queues", "-n": "--hostname"}
+        names.add((LONG_NAMES.get(option, option), value))
 
 
 def _port(text: str) -> int | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from devtasks.arguments import address_port
+from devtasks.likeness import Target
 from devtasks.model import Service
 from devtasks.names import components
 from devtasks.programs import task_runner
-from devtasks.shells import Simple, services, simple_commands
+from devtasks.shells import services, simple_commands
 from devtasks.unwrapping import layers
-from devtasks.workload import Target, Workload, workload
+from devtasks.workload import Workload, workload
 
 _DEEPEST = 4  # scripts that run scripts
 _MOST = 64
@@ -114,6 +114,3 @@ def _folder(start: Path, name: str | None) -> Path:
         place = parts.index("..")
         del parts[max(place - 1, 1) : place + 1]
     return Path(*parts)
-
-
-__all__ = ["Simple", "address_port", "package_scripts", "targets"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from devtasks.names import word_set
 from devtasks.shells import SHELLS
 
 
@@ -35,65 +36,74 @@ class Options(NamedTuple):
     other: frozenset[str] = frozenset()  # first words that are commands which run no script of ours
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_PYTHON = Options(letters="WX", values=_words("--check-hash-based-pycs"), code_letters="cVh?", module_letter="m")
+_PYTHON = Options(letters="WX", values=word_set("--check-hash-based-pycs"), code_letters="cVh?", module_letter="m")
 _NODE = Options(
     letters="",
-    values=_words(
-        "-r --require --import -C --conditions --loader --experimental-loader --env-file --env-file-if-exists "
-        "--icu-data-dir --input-type --title --cpu-prof-dir --cpu-prof-name --heap-prof-dir --diagnostic-dir "
-        "--redirect-warnings --trace-event-categories --inspect-port --debug-port --watch-path --openssl-config "
-        "--es-module-specifier-resolution --dns-result-order --unhandled-rejections --disable-warning "
-        "--test-reporter --test-name-pattern --secure-heap --tls-cipher-list"
+    values=word_set(
+        """
+        -r --require --import -C --conditions --loader --experimental-loader --env-file
+        --env-file-if-exists --icu-data-dir --input-type --title --cpu-prof-dir --cpu-prof-name
+        --heap-prof-dir --diagnostic-dir --redirect-warnings --trace-event-categories --inspect-port
+        --debug-port --watch-path --openssl-config --es-module-specifier-resolution --dns-result-order
+        --unhandled-rejections --disable-warning --test-reporter --test-name-pattern --secure-heap
+        --tls-cipher-list
+        """
     ),
-    code=_words("-e --eval -p --print -pe -c --check -v --version -h --help --run"),
+    code=word_set("-e --eval -p --print -pe -c --check -v --version -h --help --run"),
     clusters=False,
-    other=_words("inspect debug"),
+    other=word_set("inspect debug"),
 )
 _TSX = _NODE._replace(
-    values=_NODE.values | _words("--tsconfig --include --exclude --ignore -P --project -O -T --respawn-ignore"),
+    values=_NODE.values | word_set("--tsconfig --include --exclude --ignore -P --project -O -T --respawn-ignore"),
     code=_NODE.code - {"-p"} | {"--run"},
-    before=_words("watch"),
+    before=word_set("watch"),
     other=frozenset(),
 )
 _RUBY = Options(letters="IrCEFKTSx0", code_letters="e")
 _PERL = Options(letters="I", code_letters="eE")
-_PHP = Options(letters="cdtS", code_letters="rBRFEailmsvw", script=_words("-f --file"), clusters=False)
+_PHP = Options(letters="cdtS", code_letters="rBRFEailmsvw", script=word_set("-f --file"), clusters=False)
 _JAVA = Options(
-    values=_words(
-        "-cp -classpath --class-path -p --module-path --add-modules --add-opens --add-exports --add-reads "
-        "--upgrade-module-path --limit-modules --patch-module"
+    values=word_set(
+        """
+        -cp -classpath --class-path -p --module-path --add-modules --add-opens --add-exports --add-reads
+        --upgrade-module-path --limit-modules --patch-module
+        """
     ),
-    script=_words("-jar"),
-    module=_words("-m --module"),
+    script=word_set("-jar"),
+    module=word_set("-m --module"),
     clusters=False,
 )
 _BUN = Options(
-    values=_words(
-        "-r --preload --require --import -c --config --cwd --env-file --tsconfig-override --define -d -l"
+    values=word_set(
+        """
+        -r --preload --require --import -c --config --cwd --env-file --tsconfig-override --define -d -l
+        """
     ),
-    code=_words("-e --eval -p --print -v --version -h --help"),
+    code=word_set("-e --eval -p --print -v --version -h --help"),
     clusters=False,
-    before=_words("run"),
-    other=_words(
-        "test x exec install i add a remove rm update link unlink pm build init create upgrade publish patch info "
-        "outdated repl why audit"
+    before=word_set("run"),
+    other=word_set(
+        """
+        test x exec install i add a remove rm update link unlink pm build init create upgrade publish
+        patch info outdated repl why audit
+        """
     ),
 )
 _DENO = Options(
-    values=_words("-c --config --import-map -L --log-level --location --seed --port --host -I --node-modules-dir"),
-    code=_words("-h --help -V --version"),
+    values=word_set(
+        "-c --config --import-map -L --log-level --location --seed --port --host -I --node-modules-dir"
+    ),
+    code=word_set("-h --help -V --version"),
     clusters=False,
-    before=_words("run serve"),
-    other=_words(
-        "task test bench eval repl install add remove cache check compile coverage doc fmt info init jupyter lint "
-        "lsp publish types uninstall upgrade vendor x"
+    before=word_set("run serve"),
+    other=word_set(
+        """
+        task test bench eval repl install add remove cache check compile coverage doc fmt info init
+        jupyter lint lsp publish types uninstall upgrade vendor x
+        """
     ),
 )
-_SHELL = Options(letters="oO", values=_words("--rcfile --init-file"))
+_SHELL = Options(letters="oO", values=word_set("--rcfile --init-file"))
 
 INTERPRETERS = {
     "python": _PYTHON, "pypy": _PYTHON, "node": _NODE, "tsx": _TSX, "ts-node": _TSX, "ts-node-dev": _TSX,

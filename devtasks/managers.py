@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from devtasks.names import word_set
+
 MANAGERS = frozenset(("npm", "pnpm", "yarn", "bun", "deno", "node"))
 
 _FOLDER = frozenset(("--prefix", "-C", "--dir", "--cwd"))
@@ -15,15 +17,26 @@ _VALUES = (
     | frozenset(("--loglevel", "--reporter", "--config", "-c", "--userconfig", "--script-shell", "--color"))
 )
 _RUN = {
-    "npm": frozenset(("run", "run-script", "rum", "urn")), "pnpm": frozenset(("run", "run-script")),
-    "yarn": frozenset(("run",)), "bun": frozenset(("run",)), "deno": frozenset(("task",)), "node": frozenset(("--run",)),
-}  # fmt: skip
+    "npm": word_set("run run-script rum urn"),
+    "pnpm": word_set("run run-script"),
+    "yarn": word_set("run"),
+    "bun": word_set("run"),
+    "deno": word_set("task"),
+    "node": word_set("--run"),
+}
 _LIFECYCLE = {"start": "start", "test": "test", "t": "test", "tst": "test"}
-_COMMANDS = frozenset(
-    "add audit bin build cache ci config constraints create dedupe deploy dlx doctor env exec explain fetch generate-lock-entry "
-    "global help i import info init install licenses link list login logout ls node npm outdated owner pack patch "
-    "patch-commit plugin pm prune publish rb rebuild remove repl rm root self-update set setup store tag team "
-    "unlink unplug up update upgrade upgrade-interactive version versions view why workspaces x".split()
+_INSTALLING = word_set(
+    """
+    add audit ci dedupe i import info install link outdated patch publish prune rebuild remove rm unlink
+    up update upgrade why
+    """
+)
+_COMMANDS = _INSTALLING | word_set(
+    """
+    bin build cache config constraints create deploy dlx doctor env exec explain fetch global help init
+    licenses list login logout ls node npm owner pack plugin pm repl root self-update set setup store tag
+    team unplug version versions view workspaces x
+    """
 )
 _FILES = (".js", ".mjs", ".cjs", ".jsx", ".ts", ".mts", ".cts", ".tsx")
 
@@ -79,6 +92,12 @@ def package_script(program: str, args: Sequence[str]) -> PackageScript | None:
         return None
     rest += [word for word in args[index:] if word != "--"]
     return PackageScript(name, tuple(rest), folder, workspace)
+
+
+def installs(program: str, args: Sequence[str]) -> bool:
+    """Whether `program`, a package manager, is called to change or look into what is installed."""
+    first = next((word for word in args if not word.startswith("-")), "")
+    return program not in ("node", "deno") and first in _INSTALLING
 
 
 def _script(program: str, word: str, *, run: bool) -> str | None:

@@ -13,8 +13,13 @@ _MANAGERS = {
     "npm-cli": "npm", "npx-cli": "npx", "npm": "npm", "npx": "npx", "pnpm": "pnpm", "pnpx": "pnpx", "yarn": "yarn",
     "corepack": "corepack",
 }  # fmt: skip
-_STARTERS = frozenset("cli index bin main start app run server dev __main__".split())
+_STARTERS = frozenset(("cli", "index", "bin", "main", "start", "app", "run", "server", "dev"))
 _FILES_OF_TOOLS = {"next": {"start-server": "next-server"}}
+
+
+def word_set(text: str) -> frozenset[str]:
+    """The words of `text`."""
+    return frozenset(text.split())
 
 
 def components(path: str) -> tuple[str, ...]:

@@ -11,11 +11,12 @@ import re
 from collections.abc import Sequence
 
 from devtasks.derivation import targets
+from devtasks.likeness import Target, agree, needles
 from devtasks.literals import literals
 from devtasks.model import Service
 from devtasks.programs import readings, task_runner, worker
 from devtasks.unwrapping import MOST_WORDS, layers
-from devtasks.workload import Target, agree, needles, workload
+from devtasks.workload import workload
 
 
 class Matcher:
@@ -29,7 +30,7 @@ class Matcher:
         self._needles = _needles(regexes, targets)
 
     def may_match(self, cmdline: bytes) -> bool:
-        """Whether `match` can succeed on this NUL-separated command line: a condition it needs, tried in about 1 µs."""
+        """Whether `match` can succeed on this NUL-separated command line: needed, not enough; about 1 µs."""
         if self._needles is None:
             return True
         text = cmdline.lower()

@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-SHELLS = frozenset("sh ash bash csh dash elvish fish ksh ksh93 mksh nu oksh osh tcsh xonsh yash zsh".split())
+from devtasks.names import word_set
+
+SHELLS = word_set(
+    """
+    sh ash bash csh dash elvish fish ksh ksh93 mksh nu oksh osh tcsh xonsh yash zsh
+    """
+)
 
 _LONGEST = 4096  # characters; a longer string is a program of its own, not somebody's command
 _PLAIN = re.compile(r"[\w@%+=:,./ -]*")
@@ -19,10 +25,16 @@ _TOKEN = re.compile(
 )
 _QUOTED = re.compile(r"""\\(.)|"((?:[^"\\]|\\.)*)"|'([^']*)'""", re.DOTALL)
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
-_RESERVED = frozenset("! { } do done else elif fi if then time until while exec command builtin".split())
-_SILENT = frozenset(
-    ": . [ alias break cd continue disown echo exit export false popd printf pushd pwd read return set shift "
-    "shopt sleep source test trap true type ulimit umask unset wait".split()
+_RESERVED = word_set(
+    """
+    ! { } do done else elif fi if then time until while exec command builtin
+    """
+)
+_SILENT = word_set(
+    """
+    : . [ alias break cd continue disown echo exit export false popd printf pushd pwd read return set
+    shift shopt sleep source test trap true type ulimit umask unset wait
+    """
 )  # they prepare, tell or wait: never what a string is run for
 _LISTS = frozenset(("for", "case", "select", "function"))
 

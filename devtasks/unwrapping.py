@@ -84,7 +84,8 @@ def _inner(layer: Layer) -> Layer | None:
         simple = wrappers.only_simple(run.name)
         return _program(simple.words, simple.folder) if simple else None
     if run.kind == "module":
-        return Layer(run.name, run.name.removesuffix(".__main__"), run.args, "module", layer.folder)
+        name = run.name.removesuffix(".__main__")
+        return Layer(run.name, name.lower() if name.isascii() else name, run.args, "module", layer.folder)
     program = script_name(run.name)
     args = run.args
     if program == "react-scripts" and not base_name(run.name).startswith(program):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple
 
-from devtasks.arguments import TABLES, Arguments, Word, address_port, read_arguments, words_agree
+from devtasks.arguments import Arguments, Word, address_port, read_arguments
 from devtasks.interpreters import INTERPRETERS
 from devtasks.managers import package_script
 from devtasks.names import base_name, components, extension
@@ -13,12 +13,12 @@ from devtasks.shells import SHELLS
 from devtasks.unwrapping import Layer
 
 _ASGI = frozenset(("uvicorn", "gunicorn", "hypercorn", "daphne", "granian", "waitress-serve"))
-_FOUND_BY = {"fastapi": frozenset(("main", "app", "api")), "flask": frozenset(("app", "wsgi"))}
+FOUND_BY = {"fastapi": frozenset(("main", "app", "api")), "flask": frozenset(("app", "wsgi"))}
 _DEFAULT_WORD = {"vite": ("dev", "serve"), "next": ("dev",), "parcel": ("serve",)}
 _DJANGO = frozenset(("manage.py", "django-admin", "django"))
 _RUNSERVER = frozenset(("runserver", "runserver_plus"))
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
-_PYTHON_ENDINGS = frozenset((".py", ".pyw"))
+PYTHON_ENDINGS = frozenset((".py", ".pyw"))
 
 
 class Workload(NamedTuple):
@@ -69,7 +69,7 @@ def _workload(layer: Layer, name: str) -> Workload | None:
     if name in _ASGI:
         return _served(name, layer.args)
     read = read_arguments(name, layer.args)
-    if name in _FOUND_BY:
+    if name in FOUND_BY:
         return _found(name, layer.args, read)
     if name in _DJANGO:
         read = _django(read)
@@ -125,7 +125,7 @@ def _found(name: str, args: tuple[str, ...], read: Arguments) -> Workload | None
             return Workload("program", name, words=read.words, ports=read.ports)
         target = _option(args, "--entrypoint", "-e") or (words[0] if words else None)
     if target is None:
-        return Workload("app", name, found_by=_FOUND_BY[name], ports=read.ports)
+        return Workload("app", name, found_by=FOUND_BY[name], ports=read.ports)
     found = _app(name, target, read)
     attribute = _option(args, "--app") if name == "fastapi" else None
     return found._replace(attribute=attribute) if found and attribute else found
@@ -136,7 +136,7 @@ def _app(name: str, text: str, read: Arguments) -> Workload | None:
     where, colon, attribute = text.partition(":") if not _DRIVE.match(text) else (text, "", "")
     slashes = "/" in where or "\\" in where
     ending = extension(where)
-    if ending in _PYTHON_ENDINGS:
+    if ending in PYTHON_ENDINGS:
         parts = components(where[: -len(ending)])
     elif slashes:
         parts = components(where)
@@ -168,115 +168,3 @@ def _django(read: Arguments) -> Arguments:
                 words = read.words[: index + 1] + read.words[index + 2 :]
                 return read._replace(words=words, ports=read.ports | ({port} if port else set()))
     return read
-
-
-class Target(NamedTuple):
-    """A workload of a service: it runs in `folder`, whose parts these are, on one of `ports` if any is told."""
-
-    work: Workload
-    folder: tuple[str, ...]
-    ports: frozenset[int]
-    label: str  # for people
-
-
-def agree(target: Target, other: Workload) -> bool:
-    """Whether `other`, found in the process table, is the same work as the target's.
-
-    A port, a telling option or a folder that both give must agree; what only one gives does not count.
-    """
-    work = target.work
-    if other.ports and target.ports and not other.ports <= target.ports:
-        return False
-    if not _names_agree(work.names, other.names) or not _folder_agrees(target, other):
-        return False
-    if work.kind == "app" or (other.kind == "app" and work.ending in _PYTHON_ENDINGS):
-        return _apps_agree(target, other)
-    if "task" in (work.kind, other.kind):
-        same = work.kind == other.kind and work.name == other.name
-    elif work.ending and other.ending:
-        same = work.ending == other.ending and _is_file(target, other)
-    else:
-        same = work.name == other.name and not (work.kind == "script" or other.kind == "script")
-    return same and words_agree(work.words, other.words)
-
-
-def _apps_agree(target: Target, other: Workload) -> bool:
-    work = target.work
-    if work.attribute and other.attribute and work.attribute != other.attribute:
-        return False
-    if work.found_by or other.found_by:
-        if work.name == other.name and (work.found_by == other.found_by or work.name == "flask"):
-            return True
-        told = other if work.found_by else work
-        return bool(told.path) and told.path[-1] in (work.found_by or other.found_by)
-    if not other.path or other.ending not in _PYTHON_ENDINGS:
-        return False
-    if not words_agree(work.words, other.words):  # an app has none
-        return False
-    if work.kind != "app":
-        return _is_file(target, other)
-    if other.absolute:
-        inside = other.path[: len(target.folder)] == target.folder
-        return other.path == _whole(target) or (inside and _ends(other.path, work.path))
-    path = _without_ups(other.path)
-    return bool(path) and (_ends(_whole(target), path) or _ends(path, work.path))
-
-
-def _is_file(target: Target, other: Workload) -> bool:
-    if other.absolute:
-        return other.path == _whole(target)
-    path = _without_ups(other.path)
-    return bool(path) and _ends(_whole(target), path)
-
-
-def _whole(target: Target) -> tuple[str, ...]:
-    work = target.work
-    if work.absolute:
-        return work.path
-    parts = list(target.folder)
-    for part in work.path:
-        if part != "..":
-            parts.append(part)
-        elif parts:
-            parts.pop()
-    return tuple(parts)
-
-
-def _without_ups(path: tuple[str, ...]) -> tuple[str, ...]:
-    ups = next((index for index, part in enumerate(path) if part != ".."), len(path))
-    return path[ups:]
-
-
-def _ends(whole: tuple[str, ...], tail: tuple[str, ...]) -> bool:
-    return whole[len(whole) - len(tail) :] == tail if len(tail) <= len(whole) else False
-
-
-def _names_agree(one: frozenset[tuple[str, str]], other: frozenset[tuple[str, str]]) -> bool:
-    here, there = dict(one), dict(other)
-    return all(there.get(option, value) == value for option, value in here.items())
-
-
-def _folder_agrees(target: Target, other: Workload) -> bool:
-    """A manager told to go to another folder, or a shell that went there, runs another service."""
-    if other.folder is None or target.work.folder == other.folder or "$" in other.folder:
-        return True
-    parts = components(other.folder)
-    if other.folder.startswith("/"):
-        return parts == target.folder
-    return _ends(target.folder, _without_ups(parts))
-
-
-def needles(target: Target) -> frozenset[str]:
-    """Words of which at least one is in every command line that agrees, in any case of letters."""
-    work = target.work
-    if work.kind == "app" or (work.kind in ("script", "module") and work.ending in _PYTHON_ENDINGS):
-        last = work.path[-1:] if work.path else ()
-        servers = {name for name, modules in _FOUND_BY.items() if work.found_by or not last or last[0] in modules}
-        servers |= {work.name} if work.name in _FOUND_BY else set()
-        return frozenset([*last, *work.found_by, *servers])
-    if work.kind == "script":
-        return frozenset(work.path[-1:])
-    return frozenset([{"next-server": "next", "php -S": "php"}.get(work.name, work.name)])
-
-
-KNOWN = frozenset(TABLES)

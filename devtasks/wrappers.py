@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from devtasks.names import word_set
 from devtasks.shells import Simple, assignment, services, simple_commands
 
 
@@ -24,72 +25,73 @@ class Wrapper(NamedTuple):
     dashes: bool = False  # the command stands behind `--`
 
 
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
 _PLAIN = Wrapper()
-_MODULE = Wrapper(module=_words("-m --module"), python=True)
+_MODULE = Wrapper(module=word_set("-m --module"), python=True)
 _UV = Wrapper(
-    values=_words(
-        "--with --with-editable --with-requirements --python -p --env-file --directory --project --extra --group "
-        "--only-group --no-group --package --index-url --index --default-index --extra-index-url -i --find-links -f "
-        "--upgrade-package -P --reinstall-package --refresh-package --config-setting -C --link-mode --color "
-        "--cache-dir --config-file --from --prerelease --resolution --exclude-newer --python-platform"
+    values=word_set(
+        """
+        --with --with-editable --with-requirements --python -p --env-file --directory --project --extra
+        --group --only-group --no-group --package --index-url --index --default-index --extra-index-url
+        -i --find-links -f --upgrade-package -P --reinstall-package --refresh-package --config-setting
+        -C --link-mode --color --cache-dir --config-file --from --prerelease --resolution
+        --exclude-newer --python-platform
+        """
     ),
-    module=_words("-m --module"),
+    module=word_set("-m --module"),
     python=True,
 )
-_PACKAGE = Wrapper(values=_words("-p --package -w --workspace"), string=_words("-c --call"))
-_CONDA = Wrapper(values=_words("-n --name -p --prefix --cwd"))
-_DOTENV = Wrapper(values=_words("-e -f -v -c -p -q --file -o --override"), assignments=True)
+_PACKAGE = Wrapper(values=word_set("-p --package -w --workspace"), string=word_set("-c --call"))
+_CONDA = Wrapper(values=word_set("-n --name -p --prefix --cwd"))
+_DOTENV = Wrapper(values=word_set("-e -f -v -c -p -q --file -o --override"), assignments=True)
 
 WRAPPERS = {
-    "env": Wrapper(values=_words("-u --unset -C --chdir"), assignments=True),
-    "nohup": _PLAIN, "setsid": _PLAIN, "unbuffer": _PLAIN, "catatonit": _PLAIN, "winpty": _PLAIN, "rlwrap": _PLAIN,
-    "entr": _PLAIN, "busybox": _PLAIN, "corepack": _PLAIN, "ddtrace-run": _PLAIN, "opentelemetry-instrument": _PLAIN,
-    "time": Wrapper(values=_words("-f -o --format --output")),
-    "nice": Wrapper(values=_words("-n --adjustment")),
-    "ionice": Wrapper(values=_words("-c -n -t --class --classdata")),
+    "env": Wrapper(values=word_set("-u --unset -C --chdir"), assignments=True),
+    "nohup": _PLAIN, "setsid": _PLAIN, "unbuffer": _PLAIN, "catatonit": _PLAIN, "winpty": _PLAIN,
+    "rlwrap": _PLAIN,
+    "entr": _PLAIN, "busybox": _PLAIN, "corepack": _PLAIN,
+    "ddtrace-run": _PLAIN, "opentelemetry-instrument": _PLAIN,
+    "time": Wrapper(values=word_set("-f -o --format --output")),
+    "nice": Wrapper(values=word_set("-n --adjustment")),
+    "ionice": Wrapper(values=word_set("-c -n -t --class --classdata")),
     "chrt": Wrapper(skip=1), "taskset": Wrapper(skip=1), "gosu": Wrapper(skip=1), "su-exec": Wrapper(skip=1),
-    "stdbuf": Wrapper(values=_words("-i -o -e --input --output --error")),
-    "timeout": Wrapper(values=_words("-k -s --kill-after --signal"), skip=1),
-    "tini": Wrapper(values=_words("-e -p")), "docker-init": Wrapper(values=_words("-e -p")),
-    "dumb-init": Wrapper(values=_words("-r --rewrite")),
-    "sudo": Wrapper(values=_words("-u -g -h -p -C -r -t -T -U -D -R --user --group"), assignments=True),
-    "doas": Wrapper(values=_words("-u -C")),
-    "runuser": Wrapper(values=_words("-u -g -G")),
-    "setpriv": Wrapper(values=_words("--reuid --regid --groups --inh-caps --ambient-caps --bounding-set --pdeathsig")),
-    "caffeinate": Wrapper(values=_words("-t -w")),
-    "xvfb-run": Wrapper(values=_words("-a -n -s -e -f -p --server-args --server-num")),
+    "stdbuf": Wrapper(values=word_set("-i -o -e --input --output --error")),
+    "timeout": Wrapper(values=word_set("-k -s --kill-after --signal"), skip=1),
+    "tini": Wrapper(values=word_set("-e -p")), "docker-init": Wrapper(values=word_set("-e -p")),
+    "dumb-init": Wrapper(values=word_set("-r --rewrite")),
+    "sudo": Wrapper(values=word_set("-u -g -h -p -C -r -t -T -U -D -R --user --group"), assignments=True),
+    "doas": Wrapper(values=word_set("-u -C")),
+    "runuser": Wrapper(values=word_set("-u -g -G")),
+    "setpriv": Wrapper(values=word_set("--reuid --regid --groups --inh-caps --ambient-caps --pdeathsig")),
+    "caffeinate": Wrapper(values=word_set("-t -w")),
+    "xvfb-run": Wrapper(values=word_set("-a -n -s -e -f -p --server-args --server-num")),
     "faketime": Wrapper(skip=1),
     "cross-env": Wrapper(assignments=True),
-    "dotenv": _DOTENV, "env-cmd": Wrapper(values=_words("-f --file -e --environments -r --rc-file")),
+    "dotenv": _DOTENV, "env-cmd": Wrapper(values=word_set("-f --file -e --environments -r --rc-file")),
     "npx": _PACKAGE, "pnpx": _PACKAGE, "bunx": _PACKAGE,
     "uvx": Wrapper(values=_UV.values),
-    "watchexec": Wrapper(values=_words("-e -w -i -f -s -d --exts --watch --ignore --filter --signal --debounce")),
+    "watchexec": Wrapper(values=word_set("-e -w -i -f -s -d --exts --watch --ignore --filter --signal --debounce")),
     "ts-node-script": _PLAIN,
 }  # fmt: skip
 
 SUBCOMMANDS = {
     ("uv", "run"): _UV, ("poetry", "run"): _PLAIN, ("pipenv", "run"): _PLAIN, ("rye", "run"): _PLAIN,
-    ("pdm", "run"): Wrapper(values=_words("-p --project -s --site-packages")),
-    ("hatch", "run"): _PLAIN, ("pixi", "run"): Wrapper(values=_words("-e --environment --manifest-path")),
+    ("pdm", "run"): Wrapper(values=word_set("-p --project -s --site-packages")),
+    ("hatch", "run"): _PLAIN, ("pixi", "run"): Wrapper(values=word_set("-e --environment --manifest-path")),
     ("conda", "run"): _CONDA, ("mamba", "run"): _CONDA, ("micromamba", "run"): _CONDA,
     ("coverage", "run"): Wrapper(
-        values=_words("--rcfile --source --include --omit --data-file --context --concurrency"),
-        module=_words("-m --module"), python=True,
+        values=word_set("--rcfile --source --include --omit --data-file --context --concurrency"),
+        module=word_set("-m --module"), python=True,
     ),
     ("hupper", ""): _MODULE,
     ("npm", "exec"): _PACKAGE, ("npm", "x"): _PACKAGE, ("pnpm", "exec"): _PACKAGE, ("pnpm", "dlx"): _PACKAGE,
     ("yarn", "exec"): _PACKAGE, ("yarn", "dlx"): _PACKAGE, ("bun", "x"): _PACKAGE, ("bun", "exec"): _PACKAGE,
     ("bundle", "exec"): _PLAIN, ("direnv", "exec"): Wrapper(skip=1), ("mise", "exec"): Wrapper(dashes=True),
     ("mise", "x"): Wrapper(dashes=True), ("asdf", "exec"): _PLAIN, ("pyenv", "exec"): _PLAIN,
-    ("rbenv", "exec"): _PLAIN, ("volta", "run"): Wrapper(values=_words("--node --npm --yarn --pnpm")),
+    ("rbenv", "exec"): _PLAIN, ("volta", "run"): Wrapper(values=word_set("--node --npm --yarn --pnpm")),
     ("doppler", "run"): Wrapper(dashes=True), ("infisical", "run"): Wrapper(dashes=True),
     ("op", "run"): Wrapper(dashes=True), ("dotenvx", "run"): Wrapper(values=_DOTENV.values),
     ("dotenv", "run"): _PLAIN, ("watchmedo", "auto-restart"): Wrapper(
-        values=_words("-d --directory --directories -p --pattern --patterns -i --ignore-pattern --ignore-patterns "
+        values=word_set("-d --directory --directories -p --pattern --patterns -i --ignore-pattern --ignore-patterns "
                       "--signal --kill-after --interval --debounce-interval"),
     ),
     ("newrelic-admin", "run-program"): _PLAIN, ("nix", "develop"): Wrapper(dashes=True),
@@ -165,7 +167,7 @@ def _command(wrapper: Wrapper, args: Sequence[str], start: int) -> tuple[str, ..
 
 def _nodemon(args: Sequence[str]) -> tuple[str, ...] | None:
     """`nodemon server.js` runs node, `nodemon --exec "python -u" main.py` what it says."""
-    values = _words("-w --watch -e --ext -i --ignore -d --delay --config -s --signal -C --cwd")
+    values = word_set("-w --watch -e --ext -i --ignore -d --delay --config -s --signal -C --cwd")
     runner: tuple[str, ...] = ("node",)
     index = 0
     while index < len(args) and args[index].startswith("-"):
