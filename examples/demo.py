@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 
 from devtasks.errors import Interrupted
-from examples.stage import DemoFailed, Stage, Terminal, answers, is_free, wait_until
+from examples.stage import INSTALL_SECONDS, DemoFailed, Stage, Terminal, answers, is_free, wait_until
 
 # What Makefiles usually say: one for the backend, one for the front end.
 CLASSIC = (
@@ -38,16 +38,16 @@ def main() -> int:
             with Stage(terminal) as stage:
                 held = _play(stage, terminal)
         except Interrupted as interruption:
-            terminal.row("stopped", False, "interrupted; everything it started is gone, and so is its folder")
+            terminal.alarm("Interrupted. Everything it started is gone, and so is its folder.")
             return interruption.exit_code
         except DemoFailed as failure:
-            terminal.row("FAILED", False, "")
-            terminal.say(str(failure))
+            terminal.alarm(f"FAILED: {failure}.")
             return 1
     seconds = f"{time.monotonic() - began:.0f} seconds"
-    terminal.step(f"Done in {seconds}." if held else f"Not everything held ({seconds}).")
     if held:
-        terminal.say("The demo's folder and its bystanders are gone too. Your own project: see README.md.")
+        terminal.title(f"\nDone in {seconds}; the demo's folder and its bystanders are gone too.")
+    else:
+        terminal.alarm(f"Not every proof held ({seconds}).")
     return 0 if held else 1
 
 
@@ -58,12 +58,13 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
 def _play(stage: Stage, terminal: Terminal) -> bool:
     """All steps. Whether every proof held."""
     terminal.title("devtasks: stops what your project started, all of it, and nothing else.")
+    terminal.step("A shop in a temporary folder: uvicorn --reload and a front end.")
     stage.check_out()
+    terminal.say(f"Installing vite with npm, for {INSTALL_SECONDS} seconds at most ...")
     reason = stage.install_vite()
-    front_end = "vite behind npm" if reason is None else "Python's file server"
-    terminal.step(f"A shop in a temporary folder: uvicorn --reload, and {front_end}.")
-    if reason is not None:
-        terminal.say(f"(Not vite: {reason}.)")
+    terminal.say(
+        f"The front end is Python's file server: {reason}." if reason else "The front end is vite, run by npm."
+    )
     stage.show("start")
 
     terminal.step("What runs, and why each process counts as the shop's.")
@@ -71,7 +72,7 @@ def _play(stage: Stage, terminal: Terminal) -> bool:
     mains = {row["name"]: row["pid"] for row in stage.ask("status")["services"]}
     ours = _processes(stage.ask("show-processes"))
 
-    terminal.step("Two bystanders: an editor on the same main.py, and another checkout's server.")
+    terminal.step("Two bystanders: an editor on the same main.py, another checkout's server.")
     editor, server = _bystanders(stage, terminal)
 
     terminal.step("The reloader and the front end's first process are killed with -9.")
@@ -164,14 +165,16 @@ def _classic(terminal: Terminal, holders: dict[int, Any], bystanders: dict[int, 
     for port, row in holders.items():
         found = row["pid"] in hits
         terminal.row(
-            "finds" if found else "MISSES", found, f"PID {row['pid']}, which holds port {port}: {row['command']}"
+            "finds" if found else "MISSES", found, f"{row['pid']} on port {port}: {_short(row['command'])}"
         )
     for pid, name in bystanders.items():
         if pid in hits:
-            terminal.row("HITS", False, f"PID {pid}, {name}, which is none of its business")
-    missed = any(row["pid"] not in hits for row in holders.values())
-    if not missed:
-        terminal.say("(It found them this time.)")
+            terminal.row("HITS", False, f"{pid}, {name}, which is not the shop's")
+
+
+def _short(command: str) -> str:
+    """A command line without the folders of its program and of the script that it runs."""
+    return re.sub(r"(^|(?<= ))/\S*/(?=\S)", "", command)
 
 
 def _process_list() -> list[tuple[int, str]]:

@@ -56,6 +56,10 @@ class Terminal:
         for line in textwrap.wrap(text, WIDTH - len(INDENT)):
             self._print(INDENT + line)
 
+    def alarm(self, text: str) -> None:
+        for line in textwrap.wrap(text, WIDTH - len(INDENT)):
+            self._print(INDENT + self._paint("31", line))
+
     def command(self, text: str) -> None:
         self._print(INDENT + self._paint("36", f"$ {text}"))
 
@@ -66,7 +70,7 @@ class Terminal:
 
     def row(self, mark: str, good: bool, text: str) -> None:
         """A marked line, cut to the width."""
-        line = f"{text[: WIDTH - len(INDENT) - 8]}"
+        line = textwrap.shorten(text, WIDTH - len(INDENT) - 8, placeholder=" ...")
         self._print(INDENT + self._paint("32" if good else "31", f"{mark:<8}") + line)
 
     def _print(self, text: str) -> None:
