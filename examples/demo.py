@@ -7,6 +7,7 @@ interrupted by signal N.
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -90,7 +91,7 @@ def _play(stage: Stage, terminal: Terminal) -> bool:
         raise DemoFailed("the backend's worker did not survive its reloader, so there is nothing to show")
 
     terminal.step("What a Makefile's ps | grep makes of that.")
-    _classic(terminal, holders, {editor.pid: "the editor", server.pid: "the other checkout's server"})
+    _classic(stage, terminal, holders, {editor.pid: "the editor", server.pid: "the other checkout's server"})
 
     terminal.step("devtasks goes by evidence, not by names.")
     stage.show("force-clean")
@@ -156,12 +157,12 @@ def _kill(ours: dict[int, tuple[Any, psutil.Process]], victims: list[int]) -> No
     wait_until(lambda: not any(_alive(ours[pid][1]) for pid in victims), 10, "a killed process is still there")
 
 
-def _classic(terminal: Terminal, holders: dict[int, Any], bystanders: dict[int, str]) -> None:
+def _classic(stage: Stage, terminal: Terminal, holders: dict[int, Any], bystanders: dict[int, str]) -> None:
     """Run the usual sweep, for show only: what it would have killed, and what not."""
     hits: set[int] = set()
     for pattern in CLASSIC:
         terminal.command(f'ps -ef | grep -E "{pattern}"')
-        hits |= {pid for pid, command in _process_list() if re.search(pattern, command)}
+        hits |= _sweep(stage, pattern)
     for port, row in holders.items():
         found = row["pid"] in hits
         terminal.row(
@@ -177,14 +178,13 @@ def _short(command: str) -> str:
     return re.sub(r"(^|(?<= ))/\S*/(?=\S)", "", command)
 
 
-def _process_list() -> list[tuple[int, str]]:
-    """PID and command line of every process, from ps; from the process table where ps is not installed."""
-    try:
-        listing = subprocess.run(
-            ["ps", "-eww", "-o", "pid=,args="], capture_output=True, text=True, errors="replace", check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
+def _sweep(stage: Stage, pattern: str) -> set[int]:
+    """The PIDs that the sweep finds; the same from the process table where ps or grep is not installed."""
+    if not (shutil.which("ps") and shutil.which("grep")):
         table = psutil.process_iter(["cmdline"])
-        return [(process.pid, " ".join(process.info["cmdline"] or ())) for process in table]
-    rows = [line.split(None, 1) for line in listing.stdout.splitlines()]
-    return [(int(row[0]), row[1]) for row in rows if len(row) == 2]
+        return {process.pid for process in table if re.search(pattern, " ".join(process.info["cmdline"] or ()))}
+    sweep = ["sh", "-c", f"ps -ef | grep -E '{pattern}'"]
+    listing = subprocess.run(
+        sweep, env=stage.environ, capture_output=True, text=True, errors="replace", check=False
+    )
+    return {int(line.split()[1]) for line in listing.stdout.splitlines()}
