@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from devtasks.config import NO_ADDRESSES, is_project_name, is_service_name, parse
-from devtasks.config_service import Address
+from devtasks.config_section import Mistake, Reader, T
+from devtasks.config_service import Address, host_name, port_number
 from devtasks.errors import ConfigError, UsageError
 from devtasks.model import Project
 from devtasks.textfile import decode, read_bytes, unreadable
@@ -91,7 +92,7 @@ def with_address(
     """The project again, with `host` and `port` for the services (groups) in `names`.
 
     It is read anew, because both stand in commands and file names. Raises UsageError when a port is meant for
-    several services or a name is none of the project's, ConfigError when the result would not do.
+    several services, is none, or a name is none of the project's, ConfigError when the result would not do.
     """
     chosen = tuple(dict.fromkeys(names))
     known = {service.group for service in project.services}
@@ -102,8 +103,15 @@ def with_address(
             raise UsageError(f'no service is called "{name}"{did_you_mean(name, known)}')
     if port is not None and len(chosen) != 1:
         raise UsageError("--port is for one service", hint="name it: --only NAME")
-    address = Address(host=host, port=port)
+    address = Address(host=_flag("--host", host_name, host), port=_flag("--port", port_number, port))
     return load(project.root, environ, addresses=dict.fromkeys(chosen, address))
+
+
+def _flag(name: str, read: Reader[T], value: T | None) -> T | None:
+    try:
+        return None if value is None else read(value)
+    except Mistake as mistake:
+        raise UsageError(f"{name} {mistake.found[0][1]}") from None
 
 
 def service_names(folder: Path) -> tuple[str, ...]:

@@ -109,8 +109,15 @@ class TestEveryKey:
             ready = { http = "/up", status = 204, body = "ok", timeout = 3 }
             health = { tcp = true, interval = 1, timeout = 0.5, failures = 2, start_period = 9 }
             listener = "any"
-            restart = { policy = "always", max = 0, window = 1, backoff = 0, max_backoff = 2, cooldown = 3, memory_above = 1 }
             log_max_bytes = "1.5 KiB"
+            [services.web.restart]
+            policy = "always"
+            max = 0
+            window = 1
+            backoff = 0
+            max_backoff = 2
+            cooldown = 3
+            memory_above = 1
             """
         ).services[1]
         assert made == Service(
@@ -174,8 +181,17 @@ class TestEveryKey:
 
     @pytest.mark.parametrize(
         ("written", "size"),
-        [("7", 7), ('"7B"', 7), ('"2KB"', 2000), ('"2KiB"', 2048), ('"10MiB"', 10 << 20), ('"500MB"', 500 * 10**6)]
-        + [('"1GiB"', 1 << 30), ('"2 TB"', 2 * 10**12), ('"0.5TiB"', 1 << 39)],
+        [
+            ("7", 7),
+            ('"7B"', 7),
+            ('"2KB"', 2000),
+            ('"2KiB"', 2048),
+            ('"10MiB"', 10 << 20),
+            ('"500MB"', 500 * 10**6),
+            ('"1GiB"', 1 << 30),
+            ('"2 TB"', 2 * 10**12),
+            ('"0.5TiB"', 1 << 39),
+        ],
     )
     def test_sizes(self, written, size):
         assert service(f'command = "x"\nlog_max_bytes = {written}').log_max_bytes == size
@@ -494,7 +510,8 @@ def test_reading_costs_no_library_that_is_not_needed():
 
     code = (
         "import sys; before = set(sys.modules); import devtasks.loading, devtasks.config;"
-        "print(*sorted({'tomllib', 'json', 'difflib', 'hashlib', 'jsonschema', 'graphlib', 'socket'} & (set(sys.modules) - before)))"
+        "costly = {'tomllib', 'json', 'difflib', 'hashlib', 'jsonschema', 'graphlib', 'socket'};"
+        "print(*sorted(costly & (set(sys.modules) - before)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
