@@ -69,8 +69,10 @@ class World(Protocol):
         """Which of the TCP `ports` anybody listens on, in this network namespace."""
 
     def holders(self, ports: Iterable[int], likely: Sequence[int] = ()) -> dict[int, tuple[int, ...]]:
-        """Port to the PIDs of *every* process that holds a listening TCP socket on it, likely owners first.
+        """Port to the PIDs of every process that holds a listening TCP socket on it, likely owners first.
 
+        Finding holders means reading everybody's descriptors, so the search ends early once each socket has
+        a holder among the `likely`; who else shares it is found without `likely`.
         A port that is held by somebody we may not see maps to an empty tuple; a free one is missing.
         """
 

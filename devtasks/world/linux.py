@@ -25,6 +25,7 @@ _YOUNG_TICKS = 300  # a process this young may be between fork and exec, whateve
 _REFRESH_SHARE = 32  # of the rows known before, one in so many is read again at each look
 _EXEC_LOOKS = 20  # how often, and every how many seconds, a process in the middle of an exec is looked at again
 _EXEC_PAUSE_SECONDS = 0.001
+_HALF_LOOKS = 3
 _STARTUP_BUFFER = 4096
 
 
@@ -123,8 +124,7 @@ class LinuxWorld:
                 # the leader ended its own thread (pthread_exit); the process lives in the others
                 state, place = self._living_thread(pid)
             if state not in ("Z", "X"):
-                cmdline = self._read(f"{place}/cmdline") or b""
-                environ = self._read(f"{place}/environ") or b""
+                cmdline, environ = self._words(place)
         marker, keep, runner = _marks(environ) if b"DEVTASKS_" in environ else (None, False, False)
         return Process(
             pid=pid,
@@ -140,6 +140,17 @@ class LinuxWorld:
             kernel=kernel,
             blurred=not (cmdline or environ or kernel or state in ("Z", "X")),
         )
+
+    def _words(self, place: str) -> tuple[bytes, bytes]:
+        """Command line and environment. One without the other may be the two sides of an exec: read again."""
+        cmdline = environ = b""
+        for _ in range(_HALF_LOOKS):
+            cmdline = self._read(f"{place}/cmdline") or b""
+            read = self._read(f"{place}/environ")
+            environ = read or b""
+            if read is None or bool(cmdline) == bool(environ):
+                break
+        return cmdline, environ
 
     def _living_thread(self, pid: int) -> tuple[str, str]:
         with contextlib.suppress(OSError):
@@ -319,7 +330,7 @@ class LinuxWorld:
         except ProcessLookupError:
             return None
         except OSError as error:
-            if error.errno == errno.EINVAL:  # a thread's number by now
+            if error.errno in (errno.EINVAL, errno.ENOENT):  # a thread's number by now
                 return None
             raise
         handle = PidHandle(process.pid, process.start, descriptor)
