@@ -17,9 +17,10 @@ from devtasks.infer import Inference, infer
 from devtasks.loading import OWN_FILE, PYPROJECT
 from devtasks.textfile import read_bytes
 
-_MINIMAL = (
-    '[{table}services.backend] with command = "uvicorn main:app --host {{host}} --port {{port}}" and port = 8000'
-)
+_MINIMAL = """
+[{prefix}services.backend]
+command = "uvicorn main:app --host {{host}} --port {{port}}"
+port = 8000"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +91,9 @@ def _target(root: Path) -> _Target:
 def _inferred(root: Path, target: _Target) -> Inference:
     inference = infer(root)
     if not inference.table:
-        hint = _MINIMAL.format(table=target.prefix)
         left_out = "".join(f"\n  {note}" for note in inference.notes)
-        raise UsageError(
-            f"no service can be inferred in {root}{left_out}", hint=f"write {target.path.name}: {hint}"
-        )
+        hint = f"name one in {target.path.name}:{_MINIMAL.format(prefix=target.prefix)}"
+        raise UsageError(f"no service can be inferred in {root}{left_out}", hint=hint)
     return inference
 
 
@@ -112,6 +111,7 @@ def _replace(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         previous = os.lstat(path) if os.path.lexists(path) else None
+        temporary.unlink(missing_ok=True)  # of an earlier process with this PID that was killed
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
             with open(descriptor, "wb") as file:

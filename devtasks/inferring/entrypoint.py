@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -35,7 +36,7 @@ _FACTORIES = (
 )
 _RUNNERS = {"uvicorn.run": 8000, "uvicorn.Config": 8000, "aiohttp.web.run_app": 8080, "waitress.serve": 8080}
 _RUN_METHODS = {"flask": 5000, "quart": 5000}
-# A file without one of these words is not parsed: parsing is what costs.
+# A file with neither one of these words nor such a line is not parsed: parsing is what costs.
 _WORDS = (
     "FastAPI",
     "Starlette",
@@ -49,6 +50,7 @@ _WORDS = (
     "scope",
     "run",
 )
+_MADE = re.compile(r"^\w+(?:[ \t]*:[^=\n]*)?[ \t]*=[ \t]*\w+\(", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +229,7 @@ def _files_of(importer: str, module: str) -> Iterator[str]:
 
 def _module(tree: Tree, path: str) -> _Module | None:
     text = tree.text(path)
-    if text is None or not any(word in text for word in _WORDS):
+    if text is None or not (any(word in text for word in _WORDS) or _MADE.search(text)):
         return None
     try:
         with warnings.catch_warnings():

@@ -18,6 +18,7 @@ _BUILTINS = {".", ":", "cd", "command", "eval", "export", "if", "for", "source",
              "umask", "unset", "until", "while", "{"}  # fmt: skip
 _INTO_FOLDER = re.compile(r"cd\s+([\w./-]+)\s*&&\s*(\S.*)")
 _MENTIONS_PORT = re.compile(r"\$(?:PORT\b|\{PORT\b)")
+_TOKEN = re.compile(r"\{(?:host|port|instance)\}")
 _NOT_STARTED = {"release": "runs when a release is deployed"}  # Heroku's release phase
 
 
@@ -42,17 +43,27 @@ def _processes(tree: Tree, file: str, text: str) -> tuple[Found, ...]:
             tree.note(f"{place}: is not `name: command`; left out")
             continue
         name, command = service_name(parsed[1]), parsed[2]
-        if name in _NOT_STARTED:
-            tree.note(f"{place}: `{name}` {_NOT_STARTED[name]}; left out")
-        elif name in found:
-            tree.note(f"{place}: a second `{name}`; left out")
-        elif (keys := _keys(tree, command, base + _STEP * len(found))) is None:
-            tree.note(f"{place}: the quotes of `{name}` do not balance; left out")
-        elif ports.program(ports.split(command) or [])[0] in ("devtasks", "inv", "invoke"):
-            tree.note(f"{place}: `{name}` would start devtasks again; left out")
+        reason = f"a second `{name}`" if name in found else _refusal(name, command)
+        if reason:
+            tree.note(f"{place}: {reason}; left out")
         else:
+            keys = _keys(tree, command, base + _STEP * len(found))
             found[name] = Found(name, keys, file, f"line {number}")
     return tuple(found.values())
+
+
+def _refusal(name: str, command: str) -> str | None:
+    """Why a process is not to be a service."""
+    words = ports.split(command)
+    program = "" if words is None else ports.program(words)[0]
+    if name in _NOT_STARTED:
+        return f"`{name}` {_NOT_STARTED[name]}"
+    if not program.strip():
+        return f"`{name}` has no command that can be read"
+    if program in ("devtasks", "inv", "invoke"):
+        return f"`{name}` would start devtasks again"
+    token = _TOKEN.search(command)
+    return f"`{name}` says {token[0]}, which would be replaced" if token else None
 
 
 def service_name(name: str) -> str:
@@ -61,7 +72,7 @@ def service_name(name: str) -> str:
     return name if name[:1].isalpha() else f"process-{name}".rstrip("-")
 
 
-def _keys(tree: Tree, command: str, offered: int) -> dict[str, Any] | None:
+def _keys(tree: Tree, command: str, offered: int) -> dict[str, Any]:
     """The service's keys. `offered` is the port that foreman would give the process in $PORT."""
     keys: dict[str, Any] = {}
     env: dict[str, str] = {}
@@ -69,9 +80,6 @@ def _keys(tree: Tree, command: str, offered: int) -> dict[str, Any] | None:
     into = _INTO_FOLDER.fullmatch(command)
     if into and not into[1].startswith("/") and tree.has_folder(into[1]):
         folder, command = into[1].removeprefix("./").rstrip("/"), into[2]
-    words = ports.split(command)
-    if not words:
-        return None
     if _needs_shell(command):
         keys["command"], keys["shell"] = command, True
     else:
@@ -79,7 +87,7 @@ def _keys(tree: Tree, command: str, offered: int) -> dict[str, Any] | None:
         keys["command"] = plain
     if folder:
         keys["cwd"] = folder
-    port = _port(tree, folder, command, words, offered)
+    port = _port(tree, folder, command, offered)
     if port:
         keys["port"] = port
     if offered < 65536:
@@ -105,13 +113,13 @@ def _prefixes(command: str) -> tuple[dict[str, str], str]:
     return env, re.sub(r"^exec\s+(?=[^\s-])", "", command)
 
 
-def _port(tree: Tree, folder: str, command: str, words: list[str], offered: int) -> int | None:
+def _port(tree: Tree, folder: str, command: str, offered: int) -> int | None:
     """Where the process listens, when its command tells: on $PORT, or on a port of its own."""
     if _MENTIONS_PORT.search(command):
         return offered if offered < 65536 else None
     if re.search(r"[&|;]", _IN_SINGLE_QUOTES.sub("", command)):
         return None
-    told: Port | None = ports.of_words(tree, folder, words)
+    told: Port | None = ports.of_words(tree, folder, ports.split(command) or [])
     if told is None:
         return None
     return offered if told.variable == "PORT" and offered < 65536 else told.number
