@@ -78,7 +78,6 @@ NAMING = {
     "migrate": ["python", "manage.py", "migrate"],
     "shell_plus": ["python", "manage.py", "shell"],
     "similar": ["python", "train_domain.py"],
-    "longer": ["python", "main.pyx"],
     "argument": ["python", "deploy.py", "main.py"],
     "module argument": ["python", "-m", "http.server", "--directory", "main.py"],
     "code string": ["python", "-c", "import os  # python main.py"],
