@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from devtasks.likeness import Target
+from devtasks.managers import package_script
 from devtasks.model import Service
 from devtasks.names import components
 from devtasks.programs import task_runner
@@ -75,8 +76,8 @@ class _Found:
         if work.kind == "program" and work.name == "next" and not work.words:
             self.targets.append(target._replace(work=Workload("program", "next-server")))
         if work.kind == "task":
-            extra = tuple(word for word in last.args[last.args.index(work.name) + 1 :] if word != "--")
-            self._script(work.name, extra, folder, depth, ports)
+            script = package_script(last.program, last.args)
+            self._script(work.name, script.args if script else (), folder, depth, ports)
 
     def _several(self, program: str, args: tuple[str, ...], folder: Path, source: str, depth: int) -> None:
         """Tools that run several commands, or scripts by name, beside each other."""

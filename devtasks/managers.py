@@ -42,12 +42,14 @@ _FILES = (".js", ".mjs", ".cjs", ".jsx", ".ts", ".mts", ".cts", ".tsx")
 
 
 class PackageScript(NamedTuple):
-    """A script of package.json, by name, with the arguments it is given, and where the manager is told to go."""
+    """A script of package.json, by name, with its arguments.
+
+    `folder` is where the manager is told to go, a workspace being taken for the folder of its name.
+    """
 
     name: str
     args: tuple[str, ...]
     folder: str | None = None
-    workspace: str | None = None
 
 
 def package_script(program: str, args: Sequence[str]) -> PackageScript | None:
@@ -57,7 +59,7 @@ def package_script(program: str, args: Sequence[str]) -> PackageScript | None:
     """
     if program not in MANAGERS:
         return None
-    folder = workspace = name = None
+    folder = name = None
     run = False
     rest: list[str] = []
     index = 0
@@ -75,12 +77,14 @@ def package_script(program: str, args: Sequence[str]) -> PackageScript | None:
             if not equals and option in _VALUES and index < len(args):
                 value = args[index]
                 index += 1
-            folder = value if value and option in _FOLDER else folder
-            workspace = value if value and option in _WORKSPACE else workspace
+            if value and option in _FOLDER:
+                folder = value
+            elif value and option in _WORKSPACE:
+                folder = _of_workspace(value)
         elif name is not None:
             rest.append(word)
         elif program == "yarn" and word == "workspace" and not run and index < len(args):
-            workspace = args[index]
+            folder = _of_workspace(args[index])
             index += 1
         else:
             name = _script(program, word, run=run)
@@ -91,7 +95,11 @@ def package_script(program: str, args: Sequence[str]) -> PackageScript | None:
     if name is None:
         return None
     rest += [word for word in args[index:] if word != "--"]
-    return PackageScript(name, tuple(rest), folder, workspace)
+    return PackageScript(name, tuple(rest), folder)
+
+
+def _of_workspace(name: str) -> str:
+    return name.partition("/")[2] if name.startswith("@") else name.removeprefix("./").rstrip(".")
 
 
 def installs(program: str, args: Sequence[str]) -> bool:

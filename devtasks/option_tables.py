@@ -155,4 +155,4 @@ TABLES: Mapping[str, Table] = {
     "django": _KNOWN["manage.py"],
     "webpack-dev-server": _KNOWN["webpack"],
 }
-LONG_NAMES = {"-A": "--app", "-Q": "--queues", "-n": "--hostname", "-w": "--workspace"}
+LONG_NAMES = {"-A": "--app", "-Q": "--queues", "-n": "--hostname"}

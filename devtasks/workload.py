@@ -58,10 +58,7 @@ def _workload(layer: Layer, name: str) -> Workload | None:
     script = package_script(name, layer.args)
     if script is not None:
         read = read_arguments("", script.args)
-        names = (
-            frozenset([("--workspace", script.workspace)]) if script.workspace else frozenset[tuple[str, str]]()
-        )
-        return Workload("task", script.name, words=read.words, ports=read.ports, names=names, folder=script.folder)
+        return Workload("task", script.name, words=read.words, ports=read.ports, folder=script.folder)
     if name == "php" and "-S" in layer.args:
         name = "php -S"
     elif name in INTERPRETERS or name in SHELLS:

@@ -43,6 +43,14 @@ _UV = Wrapper(
 _PACKAGE = Wrapper(values=word_set("-p --package -w --workspace"), string=word_set("-c --call"))
 _CONDA = Wrapper(values=word_set("-n --name -p --prefix --cwd"))
 _DOTENV = Wrapper(values=word_set("-e -f -v -c -p -q --file -o --override"), assignments=True)
+_WATCHMEDO = Wrapper(
+    values=word_set(
+        """
+        -d --directory --directories -p --pattern --patterns -i --ignore-pattern --ignore-patterns --signal
+        --kill-after --interval --debounce-interval
+        """
+    )
+)
 
 WRAPPERS = {
     "env": Wrapper(values=word_set("-u --unset -C --chdir"), assignments=True),
@@ -69,7 +77,7 @@ WRAPPERS = {
     "dotenv": _DOTENV, "env-cmd": Wrapper(values=word_set("-f --file -e --environments -r --rc-file")),
     "npx": _PACKAGE, "pnpx": _PACKAGE, "bunx": _PACKAGE,
     "uvx": Wrapper(values=_UV.values),
-    "watchexec": Wrapper(values=word_set("-e -w -i -f -s -d --exts --watch --ignore --filter --signal --debounce")),
+    "watchexec": Wrapper(values=word_set("-e -w -i -f -s -d --exts --watch --ignore --filter --signal")),
     "ts-node-script": _PLAIN,
 }  # fmt: skip
 
@@ -90,10 +98,7 @@ SUBCOMMANDS = {
     ("rbenv", "exec"): _PLAIN, ("volta", "run"): Wrapper(values=word_set("--node --npm --yarn --pnpm")),
     ("doppler", "run"): Wrapper(dashes=True), ("infisical", "run"): Wrapper(dashes=True),
     ("op", "run"): Wrapper(dashes=True), ("dotenvx", "run"): Wrapper(values=_DOTENV.values),
-    ("dotenv", "run"): _PLAIN, ("watchmedo", "auto-restart"): Wrapper(
-        values=word_set("-d --directory --directories -p --pattern --patterns -i --ignore-pattern --ignore-patterns "
-                      "--signal --kill-after --interval --debounce-interval"),
-    ),
+    ("dotenv", "run"): _PLAIN, ("watchmedo", "auto-restart"): _WATCHMEDO,
     ("newrelic-admin", "run-program"): _PLAIN, ("nix", "develop"): Wrapper(dashes=True),
 }  # fmt: skip
 
