@@ -31,12 +31,30 @@ def infer(root: Path) -> Inference:
     if found is None:
         backend = python.find(tree)
         found = node.find(tree, backend)
+    _part_ports(tree, found)
     return Inference(
         table={"services": {one.name: one.keys for one in found}} if found else {},
         source=_source(found),
         reasons=tuple((one.name, f"from {one.file}: {one.detail}") for one in found),
         notes=tuple(tree.notes),
     )
+
+
+def _part_ports(tree: Tree, found: tuple[Found, ...]) -> None:
+    """Let no two services have one port: whoever can be told another gets the next, whoever cannot has none."""
+    taken: dict[int, str] = {}
+    for one in sorted(found, key=_can_be_told):
+        port = one.keys.get("port")
+        if port in taken and not _can_be_told(one):
+            tree.note(f"{one.file}: the port of {one.name} is left out, for {taken[port]} has {port} too")
+            del one.keys["port"]
+        elif port is not None:
+            one.keys["port"] = next((free for free in range(port, 65536) if free not in taken), port)
+            taken[one.keys["port"]] = one.name
+
+
+def _can_be_told(one: Found) -> bool:
+    return "{port}" in f"{one.keys['command']} {one.keys.get('env')}"
 
 
 def _source(found: tuple[Found, ...]) -> str:

@@ -159,11 +159,12 @@ def test_what_a_procfile_gets_wrong_is_noted(tmp_path: Path) -> None:
         "self: exec inv start",
         "empty:",
         "a: x {port}",
+        "b: DEVTASKS_ID=1 x",
     )
     text = "\n".join(("# c", "", "web: ./a", *refused))
     found = look(tmp_path, {"Procfile": text})
     assert list(found.table["services"]) == ["web"]
-    assert [note.partition(":")[0] for note in found.notes] == [f"Procfile line {n}" for n in range(4, 11)]
+    assert [note.partition(":")[0] for note in found.notes] == [f"Procfile line {n}" for n in range(4, 12)]
 
 
 @pytest.mark.parametrize(
@@ -468,6 +469,14 @@ def test_a_root_server_beside_a_front_end(tmp_path: Path) -> None:
     }
     found = services(tmp_path, dict(files))
     assert [(name, keys["port"]) for name, keys in found.items()] == [("backend", 4000), ("frontend", 3000)]
+
+
+def test_two_services_do_not_share_a_port(tmp_path: Path) -> None:
+    files = {"main.py": FASTAPI, "web/package.json": scripts(dev="vite --port 8000")}
+    assert [keys["port"] for keys in services(tmp_path, dict(files)).values()] == [8001, 8000]
+    found = look(tmp_path, {"Procfile": "a: uvicorn x:y\nb: uvicorn x:z\n"})
+    assert [keys.get("port") for keys in found.table["services"].values()] == [8000, None]
+    assert found.notes == ("Procfile: the port of b is left out, for a has 8000 too",)
 
 
 def test_a_script_that_starts_devtasks_is_left_out(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from devtasks.config_section import Mistake
+from devtasks.config_values import words as argument_vector
 from devtasks.inferring import ports
 from devtasks.inferring.tree import Found, Port, Tree, port_number
 
@@ -14,6 +16,7 @@ _STEP = 100
 _LINE = re.compile(r"([A-Za-z0-9_-]+):\s*(\S.*)")
 _NEEDS_SHELL = re.compile(r"[$`&|;<>*?()\\]|(?:^|\s)[~#]")
 _IN_SINGLE_QUOTES = re.compile(r"'[^']*'")
+_PREFIX = re.compile(r"([A-Za-z_]\w*)=((?:[^\s'\"]|'[^']*'|\"[^\"]*\")*)\s+(?=\S)")
 _BUILTINS = {".", ":", "cd", "command", "eval", "export", "if", "for", "source", "test", "[", "trap", "ulimit",
              "umask", "unset", "until", "while", "{"}  # fmt: skip
 _INTO_FOLDER = re.compile(r"cd\s+([\w./-]+)\s*&&\s*(\S.*)")
@@ -55,13 +58,15 @@ def _processes(tree: Tree, file: str, text: str) -> tuple[Found, ...]:
 def _refusal(name: str, command: str) -> str | None:
     """Why a process is not to be a service."""
     words = ports.split(command)
-    program = "" if words is None else ports.program(words)[0]
+    program, _, variables = ports.program(words or [])
     if name in _NOT_STARTED:
         return f"`{name}` {_NOT_STARTED[name]}"
     if not program.strip():
         return f"`{name}` has no command that can be read"
     if program in ("devtasks", "inv", "invoke"):
         return f"`{name}` would start devtasks again"
+    if any(variable.startswith("DEVTASKS_") for variable in variables):
+        return f"`{name}` sets a variable that is devtasks' own"
     token = _TOKEN.search(command)
     return f"`{name}` says {token[0]}, which would be replaced" if token else None
 
@@ -80,11 +85,11 @@ def _keys(tree: Tree, command: str, offered: int) -> dict[str, Any]:
     into = _INTO_FOLDER.fullmatch(command)
     if into and not into[1].startswith("/") and tree.has_folder(into[1]):
         folder, command = into[1].removeprefix("./").rstrip("/"), into[2]
-    if _needs_shell(command):
+    plain = _without_shell(command)
+    if plain is None:
         keys["command"], keys["shell"] = command, True
     else:
-        env, plain = _prefixes(command)
-        keys["command"] = plain
+        env, keys["command"] = plain
     if folder:
         keys["cwd"] = folder
     port = _port(tree, folder, command, offered)
@@ -99,18 +104,21 @@ def _keys(tree: Tree, command: str, offered: int) -> dict[str, Any]:
     return keys
 
 
-def _needs_shell(command: str) -> bool:
+def _without_shell(command: str) -> tuple[dict[str, str], str] | None:
+    """The `NAME=value` words before a command, and the rest without `exec`; None where it takes a shell."""
     words = ports.split(command) or [""]
-    return bool(_NEEDS_SHELL.search(_IN_SINGLE_QUOTES.sub("", command))) or words[0] in _BUILTINS
-
-
-def _prefixes(command: str) -> tuple[dict[str, str], str]:
-    """The `NAME=value` words before a command, and the command without them and without `exec`."""
+    if words[0] in _BUILTINS or _NEEDS_SHELL.search(_IN_SINGLE_QUOTES.sub("", command)):
+        return None
     env: dict[str, str] = {}
-    while prefix := re.match(r"([A-Za-z_]\w*)=((?:[^\s'\"]|'[^']*'|\"[^\"]*\")*)\s+(?=\S)", command):
+    while prefix := _PREFIX.match(command):
         env[prefix[1]] = "".join(ports.split(prefix[2]) or [])
         command = command[prefix.end() :]
-    return env, re.sub(r"^exec\s+(?=[^\s-])", "", command)
+    command = re.sub(r"^exec\s+(?=[^\s-])", "", command)
+    try:
+        argument_vector(command)
+    except Mistake:
+        return None
+    return env, command
 
 
 def _port(tree: Tree, folder: str, command: str, offered: int) -> int | None:
