@@ -87,7 +87,7 @@ class _Found:
             if word.startswith("-"):
                 continue
             if program in _BY_NAME or word.startswith("npm:"):
-                self._script(word.removeprefix("npm:"), (), folder, depth, self.ports)
+                self.add(("npm", "run", word.removeprefix("npm:")), folder, source, depth + 1)
             elif " " in word or len(args) == 1:
                 self._string(word, (), folder, source, depth + 1)
 
