@@ -1,7 +1,8 @@
 """Secrets in command lines, hidden before anybody reads them (facts: CVE-2026-32596).
 
 A command line is a guess at what its words mean, so this errs on the side of hiding: what follows a word that
-names a secret, credentials in URLs and headers, and what has the shape of a well-known token.
+names a secret, credentials in URLs and headers, and what has the shape of a well-known token. Every repetition
+has a bound: a hostile command line may be megabytes long.
 """
 
 from __future__ import annotations
@@ -14,44 +15,44 @@ _WORDS = (
     r"(?:pass(?:word|wd|phrase)?|pwd|secret|token|api[-_]?key|access[-_]?key|private[-_]?key|auth[-_]?key"
     r"|credentials?|cookie|session[-_]?id)"
 )
-# A name that ends in one of these holds no secret itself: --token-file, --password-stdin, PASS_FILENAME.
+# A name that goes on like this holds no secret itself: --token-file, --password-stdin, PASS_FILENAME.
 _HARMLESS = r"(?![-_]?(?:file(?:name)?|path|dir|stdin|env|type|length|url|prompt|policy|store|name|id)\b)"
-_NAME = rf"[\w.-]*{_WORDS}{_HARMLESS}(?:[-_][\w-]*|s|\d+)?"
-_VALUE = r"""(?:"[^"]*"|'[^']*'|[^\s'",;&|)}\]]+)"""
+_NAME = rf"[\w-]{{0,60}}{_WORDS}{_HARMLESS}(?:[-_][\w-]{{0,60}}|s|\d{{1,4}})?"
+_VALUE = r"""(?:"[^"]{0,8192}"|'[^']{0,8192}'|[^\s'",;&|)}\]]{1,8192})"""
 
-_RULES: tuple[tuple[re.Pattern[str], str], ...] = (
-    # scheme://user:password@host, also without a user (redis) or with a token as the user
-    (re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/:@'\"]*:)[^\s@'\"]+@", re.IGNORECASE), rf"\1{HIDDEN}@"),
-    # Authorization: Bearer x, Cookie: x, X-Api-Key: x; to the end of the quoted word
-    (
-        re.compile(
-            r"((?:proxy-)?authorization|(?:set-)?cookie|[\w-]*(?:api-?key|token|secret))(['\"]?\s*:\s*)"
-            r"(?:(basic|bearer|digest|token|negotiate)\s+)?(?:[^\s'\"]+(?:;\s*[^\s'\"]+)*)",
-            re.IGNORECASE,
-        ),
+
+def _rule(pattern: str, replacement: str, flags: re.RegexFlag = re.IGNORECASE) -> tuple[re.Pattern[str], str]:
+    return re.compile(pattern, flags), replacement
+
+
+_RULES = (
+    # scheme://user:password@host, also without a user (redis)
+    _rule(r"((?<![\w+.-])[a-z][a-z0-9+.-]{0,30}://[^\s/:@'\"]{0,256}:)[^\s@'\"]{1,1024}@", rf"\1{HIDDEN}@"),
+    # Authorization: Bearer x, Cookie: x, X-Api-Key: x
+    _rule(
+        r"((?<![\w-])(?:(?:proxy-)?authorization|(?:set-)?cookie|[\w-]{0,60}(?:api-?key|token|secret)))(['\"]?\s?:\s?)"
+        r"(?:(?:basic|bearer|digest|token|negotiate)\s{1,4})?[^\s'\"]{1,8192}(?:(?<=;)\s[^\s'\"]{1,8192}){0,50}",
         rf"\1\2{HIDDEN}",
     ),
-    (re.compile(r"\b(bearer|basic)\s+(?=[\w+/.~=-]*[\d+/=])[\w+/.~=-]{12,}", re.IGNORECASE), rf"\1 {HIDDEN}"),
+    _rule(r"(?<!\w)(bearer|basic)\s(?=[\w+/.~=-]{0,200}[\d+/=])[\w+/.~=-]{12,8192}", rf"\1 {HIDDEN}"),
     # NAME=value, --name=value, "name": "value"
-    (
-        re.compile(rf"""(?<![\w-])(-{{0,2}}{_NAME}['"]?\s?[=:]\s?)(?!//)(?!\*\*\*){_VALUE}""", re.IGNORECASE),
-        rf"\1{HIDDEN}",
-    ),
+    _rule(rf"""(?<![\w-])({_NAME}['"]?\s?[=:]\s?)(?!//|\*\*\*){_VALUE}""", rf"\1{HIDDEN}"),
     # --name value
-    (re.compile(rf"(?<![\w-])(--?{_NAME}\s+)(?![-*]){_VALUE}", re.IGNORECASE), rf"\1{HIDDEN}"),
+    _rule(rf"(?<![\w-])(-{_NAME}\s{{1,4}})(?![-*]){_VALUE}", rf"\1{HIDDEN}"),
     # curl -u user:password, --user user:password
-    (re.compile(r"((?:^|\s)(?:-u|--user|--proxy-user)[\s=]*['\"]?[^\s:'\"]+:)[^\s'\"]+"), rf"\1{HIDDEN}"),
+    _rule(r"((?<!\S)(?:-u|--user|--proxy-user)[\s=]['\"]?[^\s:'\"]{1,256}:)[^\s'\"]{1,1024}", rf"\1{HIDDEN}"),
     # sshpass -p password, redis-cli -a password, mysql -ppassword
-    (re.compile(rf"(\bsshpass\s+-p\s*){_VALUE}"), rf"\1{HIDDEN}"),
-    (re.compile(rf"(\bredis-cli\b.*?\s-a\s+){_VALUE}"), rf"\1{HIDDEN}"),
-    (re.compile(r"(\b(?:mysql|mariadb)[\w-]*\b.*?\s-p)[^\s]+"), rf"\1{HIDDEN}"),
+    _rule(rf"((?<!\w)sshpass\s-p\s?){_VALUE}", rf"\1{HIDDEN}"),
+    _rule(rf"((?<!\w)redis-cli\s(?:[^\n]{{0,200}}?\s)?-a\s){_VALUE}", rf"\1{HIDDEN}"),
+    _rule(r"((?<!\w)(?:mysql|mariadb)[a-z-]{0,20}\s(?:[^\n]{0,200}?\s)?-p)[^\s]{1,1024}", rf"\1{HIDDEN}"),
     # tokens that are known by their looks
-    (
-        re.compile(
-            r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|sk[-_](?:live|test|ant|proj)[-_]|npm_|pypi-|hf_)[\w-]{8,}"
-            r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*"
-        ),
+    _rule(
+        r"(?<![\w-])(?:gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|sk[-_](?:live|test|ant|proj)[-_]|npm_|pypi-|hf_)"
+        r"[\w-]{8,1024}"
+        r"|(?<!\w)(?:AKIA|ASIA)[A-Z0-9]{16}(?!\w)"
+        r"|(?<![\w-])eyJ[\w-]{10,8192}\.[\w-]{10,8192}\.[\w-]{0,8192}",
         HIDDEN,
+        re.NOFLAG,
     ),
 )
 

@@ -16,7 +16,7 @@ from devtasks.report.look import Look
 def grouped(title: str, lines: Sequence[str], look: Look) -> list[str]:
     """`lines` below `title`; under a CI that can fold them, as a group."""
     if look.forge == "github":
-        return [f"::group::{_data(title)}", *lines, "::endgroup::"]
+        return [f"::group::{_data(title.strip())}", *lines, "::endgroup::"]
     if look.forge == "gitlab":
         name = re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")[:60] or "devtasks"
         now = int(time.time())

@@ -275,7 +275,8 @@ def _stopped(item: outcomes.Stopped, look: Look, report: outcomes.StopReport, *,
     for row in item.survivors:
         lead = f"  {row.pid:>7}  "
         out.append(lead + look.shorten(foreign(commands.get(row.pid, "")), look.width - len(lead)))
-        out += _wrapped("           ", look.paint("survived: ", "bad") + foreign(row.reason), look)
+        first, *more = _wrapped("           survived: ", foreign(row.reason), look)
+        out += [first.replace("survived:", look.paint("survived:", "bad"), 1), *more]
         if look.forge == "github":
             out.append(forge.error(f"{item.name}: PID {row.pid} survived: {foreign(row.reason)}", look))
     for path in item.removed:
