@@ -135,10 +135,8 @@ class Database:
         with self._alone():
             if self._present() is not None:
                 return
-            # An earlier database's journal would be played back into this one; once this one exists, the
-            # journal beside it may be somebody's who is writing.
-            self._remove_companions()
-            # SQLite would create it readable for everybody.
+            # SQLite by itself would make it readable for everybody. Into an empty file it does not play back
+            # the journal that a deleted database left.
             os.close(statedir.open_nofollow(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
     def _open(self) -> sqlite3.Connection:
@@ -168,11 +166,6 @@ class Database:
     def _present(self) -> tuple[int, int] | None:
         status = _lstat(self._path)
         return None if status is None else (status.st_dev, status.st_ino)
-
-    def _remove_companions(self) -> None:
-        for suffix in ("-journal", "-wal", "-shm"):
-            with contextlib.suppress(OSError):
-                os.unlink(f"{self._path}{suffix}")
 
     def _alone(self) -> contextlib.AbstractContextManager[None]:
         """Nobody else makes or moves the file meanwhile. Raises DevtasksError."""
@@ -235,7 +228,6 @@ class Database:
             with contextlib.suppress(FileNotFoundError):
                 os.replace(self._damaged(number), self._damaged(number + 1))
         os.replace(self._path, self._damaged(1))
-        self._remove_companions()
 
     def _damaged(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.damaged-{number}")

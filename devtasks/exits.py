@@ -20,7 +20,7 @@ _MAX_BYTES = 256
 _AT_ONCE = 1000
 _STATUSES = (-128, 2**32 - 1)  # signals; exit codes of any system
 _NONCE = re.compile(r"[0-9a-f]{16,32}", re.ASCII)
-_LINE = re.compile(rb"([1-9][0-9]{0,9}) (-?[0-9]{1,10}) ([0-9]{1,12}(?:\.[0-9]{1,9})?)\n", re.ASCII)
+_LINE = re.compile(rb"([1-9][0-9]{0,9}) (-?[0-9]{1,10}) ([0-9]{1,12}(?:\.[0-9]{1,9})?)\n")
 
 
 class Exit(NamedTuple):

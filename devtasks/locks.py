@@ -22,7 +22,7 @@ from devtasks.model import Project, Service
 _TELL_AFTER_SECONDS = 1.0
 _FIRST_PAUSE_SECONDS = 0.002
 _LONGEST_PAUSE_SECONDS = 0.05
-_HINT = re.compile(rb"([1-9][0-9]{0,9})\n", re.ASCII)
+_HINT = re.compile(rb"([1-9][0-9]{0,9})\n")
 
 
 def path(project: Project, service: Service) -> Path:

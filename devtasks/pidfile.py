@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 from devtasks import statedir
 
 MAX_BYTES = 4096
-_PID = re.compile(rb"([1-9][0-9]{0,9})\n?", re.ASCII)
+_PID = re.compile(rb"([1-9][0-9]{0,9})\n?")
 _PID_LIMIT = 2**22 if sys.platform == "linux" else 2**31 - 1  # the largest PID that the kernel gives out
 _SHOWN = 40  # bytes of a file's content that are quoted
 

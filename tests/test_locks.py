@@ -182,6 +182,7 @@ def test_a_file_unlinked_right_before_it_is_locked(path: Path, monkeypatch: pyte
 
 def test_waiting_is_told_once_with_the_pid(path: Path) -> None:
     told: list[str] = []
+    path.write_text("999999999\nand more from another time\n")
     with python(HOLD, path) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"

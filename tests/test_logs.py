@@ -159,6 +159,13 @@ def test_tail_is_what_reading_everything_would_give(
     assert logs.tail(path, count) == tuple(shown[-count:])
 
 
+def test_tail_gives_the_beginning_of_a_line_that_began_a_block_earlier(path: Path) -> None:
+    path.write_bytes(b"START" + b"x" * 70_000 + b"\nlast\n")
+    first, last = logs.tail(path, 2)
+    assert first == "START" + "x" * 4091 + "…"
+    assert last == "last"
+
+
 def test_tail_of_a_file_of_many_gigabytes(path: Path) -> None:
     with open(path, "wb") as file:
         file.truncate(20 * 2**30)

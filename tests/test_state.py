@@ -649,7 +649,7 @@ def test_a_read_only_folder() -> None:
 
 def test_whoever_keeps_it_locked_is_waited_for_once(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(project)
-    monkeypatch.setattr(database, "BUSY_SECONDS", 0.2)
+    monkeypatch.setattr(database, "BUSY_SECONDS", 1.0)
     holder = sqlite3.connect(path_of(project), isolation_level=None)
     try:
         for mode, found in (("IMMEDIATE", 30), ("EXCLUSIVE", 0)):

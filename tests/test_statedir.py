@@ -149,6 +149,37 @@ def test_opening_for_writing_refuses_links_and_hands_nothing_on(tmp_path: Path) 
         statedir.open_nofollow(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
 
 
+def test_opening_never_truncates(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("there")
+    os.close(statedir.open_nofollow(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC))
+    assert path.read_text() == "there"
+
+
+@pytest.mark.parametrize(("swapped_for", "reason"), [("link", "is a symbolic link"), ("fifo", "is a FIFO")])
+def test_a_file_that_is_exchanged_after_the_first_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swapped_for: str, reason: str
+) -> None:
+    path, precious = tmp_path / "file", tmp_path / "precious"
+    path.write_text("ours")
+    precious.write_text("precious")
+    really = statedir._check
+
+    def look_then_swap(*arguments: object) -> None:
+        really(*arguments)
+        monkeypatch.undo()
+        path.unlink()
+        if swapped_for == "link":
+            path.symlink_to(precious)
+        else:
+            os.mkfifo(path)
+
+    monkeypatch.setattr(statedir, "_check", look_then_swap)
+    with pytest.raises(OSError, match="symbolic link|FIFO") as caught:
+        os.close(statedir.open_nofollow(path, os.O_RDONLY))
+    assert statedir.explain(caught.value) == reason
+
+
 def test_a_fifo_does_not_hang_whoever_opens_it(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR | os.O_CREAT):
