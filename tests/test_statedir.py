@@ -175,7 +175,7 @@ def test_a_file_that_is_exchanged_after_the_first_look(
             os.mkfifo(path)
 
     monkeypatch.setattr(statedir, "_check", look_then_swap)
-    with pytest.raises(OSError, match="symbolic link|FIFO") as caught:
+    with pytest.raises(OSError, match=r"symbolic link|FIFO") as caught:
         os.close(statedir.open_nofollow(path, os.O_RDONLY))
     assert statedir.explain(caught.value) == reason
 
