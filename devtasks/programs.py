@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from devtasks.bystanders import bystander, spawns_its_own, task_runner, users_own
+from devtasks.interpreters import INTERPRETERS
 from devtasks.names import base_name
 from devtasks.unwrapping import layers
 
 LONGEST_TEXT = 4096  # characters: what a user's regex may have to walk through
 
-__all__ = ["bystander", "program", "readings", "spawns_its_own", "task_runner", "users_own", "worker"]
+__all__ = ["bystander", "program", "readings", "script", "spawns_its_own", "task_runner", "users_own", "worker"]
 
 
 def program(argv: Sequence[str]) -> str:
@@ -20,6 +21,14 @@ def program(argv: Sequence[str]) -> str:
     """
     found = layers(argv)
     return found[-1].program if found else ""
+
+
+def script(argv: Sequence[str]) -> str | None:
+    """The path, as written, of the script or program that really runs; None for modules and bare interpreters."""
+    found = layers(argv)
+    if not found or found[-1].by == "module" or found[-1].program in INTERPRETERS:
+        return None
+    return found[-1].path
 
 
 def worker(argv: Sequence[str]) -> bool:

@@ -15,6 +15,7 @@ from devtasks.unwrapping import Layer
 _ASGI = frozenset(("uvicorn", "gunicorn", "hypercorn", "daphne", "granian", "waitress-serve"))
 FOUND_BY = {"fastapi": frozenset(("main", "app", "api")), "flask": frozenset(("app", "wsgi"))}
 _DEFAULT_WORD = {"vite": ("dev", "serve"), "next": ("dev",), "parcel": ("serve",)}
+_ADDRESSED = frozenset(("http.server", "redis-server", "valkey-server"))  # the first word is where it listens
 _DJANGO = frozenset(("manage.py", "django-admin", "django"))
 _RUNSERVER = frozenset(("runserver", "runserver_plus"))
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
@@ -70,7 +71,7 @@ def _workload(layer: Layer, name: str) -> Workload | None:
         return _found(name, layer.args, read)
     if name in _DJANGO:
         read = _django(read)
-    elif name == "http.server" and read.words and (port := address_port(read.words[0].text)):
+    elif name in _ADDRESSED and read.words and (port := address_port(read.words[0].text)):
         read = read._replace(words=read.words[1:], ports=read.ports | {port})
     elif name in _DEFAULT_WORD and read.words and read.words[0].text in _DEFAULT_WORD[name]:
         read = read._replace(words=read.words[1:])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devtasks.bystanders import task_runner
-from devtasks.programs import LONGEST_TEXT, bystander, program, readings, spawns_its_own, users_own
+from devtasks.programs import LONGEST_TEXT, bystander, program, readings, script, spawns_its_own, users_own
 
 
 def words(line):
@@ -106,6 +106,23 @@ def words(line):
 )
 def test_the_program_is_what_really_runs(line, name):
     assert program(words(line)) == name
+
+
+@pytest.mark.parametrize(
+    ("line", "path"),
+    [
+        ("python -u /p/main.py --log /q/x.log", "/p/main.py"),
+        ("python --x", None),
+        ("python -m uvicorn main:app --log-config /p/log.json", None),
+        ("node /p/node_modules/.bin/vite /q", "/p/node_modules/.bin/vite"),
+        ("env A=1 /p/server /q", "/p/server"),
+        ("vim /p/main.py", "vim"),
+        ("sh -c 'cd /p && ./server'", "./server"),
+        ("", None),
+    ],
+)
+def test_the_script_is_a_path_as_written(line, path):
+    assert script(words(line)) == path
 
 
 def test_an_empty_vector_runs_nothing():
