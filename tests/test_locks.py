@@ -116,6 +116,7 @@ def test_not_inherited_by_what_is_started_under_it(path: Path) -> None:
         child.wait()
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_not_kept_by_a_child_that_was_only_forked(path: Path) -> None:
     with service_lock(path):
         ours, theirs = os.pipe()
