@@ -6,19 +6,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from devtasks.config_section import Mistake, Reader, Section, key_text, quoted
-from devtasks.config_service import Address, file_path, host_name, port_number, read_service, service_name
-from devtasks.config_values import PRINTABLE, matching
+from devtasks.config_service import Address, file_path, host_name, port_number, read_service
+from devtasks.config_values import LONGEST_NAME, printable, project_title, service_name
 from devtasks.errors import ConfigError
 from devtasks.model import Project, Service
-
-NO_ADDRESSES: Mapping[str, Address] = {}
-_LONGEST_NAME = 100
-_printable = matching(PRINTABLE, "printable text, and not blank")
 
 
 def parse(
@@ -28,7 +26,7 @@ def parse(
     source: str,
     project_name: str | None,
     environ: Mapping[str, str],
-    addresses: Mapping[str, Address] = NO_ADDRESSES,
+    addresses: Mapping[str, Address] | None = None,
 ) -> Project:
     """Check `table`, shaped like [tool.devtasks], and complete it.
 
@@ -37,15 +35,16 @@ def parse(
     and win over them. Raises ConfigError with every mistake.
     """
     root = Path(os.path.realpath(root))
+    flags = addresses or {}
     top = Section(table, "", [])
-    name = top.take("project", _project_name, None)
+    name = top.take("project", project_title, None)
     environment = top.take("environment", _environment, "development")
     state_dir = _read_state_dir(top, root, environ)
     services: list[Service] = []
     listed = top.section("services")
     if listed is not None:
         for group in listed.table:
-            address = _address_of(group, environ, top.problems).under(addresses.get(group, Address()))
+            address = _address_of(group, environ, top.problems).under(flags.get(group, Address()))
             services += _read_group(listed, group, root=root, state_dir=state_dir, address=address)
         _check_dependencies(listed, services)
         _check_shared(listed, services)
@@ -65,32 +64,17 @@ def parse(
 
 def digest(root: Path) -> str:
     """The first part of every marker of a project: 16 hexadecimal digits that stand for its real root."""
-    from hashlib import sha256
-
-    return sha256(os.fsencode(root)).hexdigest()[:16]
+    # hashlib loads OpenSSL, which costs more than all else here; `random` in the standard library avoids it too.
+    try:
+        sha256 = import_module("_sha2" if sys.version_info >= (3, 12) else "_sha256").sha256
+    except ImportError:
+        sha256 = import_module("hashlib").sha256
+    return str(sha256(os.fsencode(root)).hexdigest()[:16])
 
 
 def folder_name(root: Path) -> str:
     """The name of a folder as a project's name: whatever cannot be printed becomes `?`."""
-    return "".join(letter if letter.isprintable() else "?" for letter in root.name)[:_LONGEST_NAME] or "root"
-
-
-def is_project_name(name: object) -> bool:
-    """Whether a name from elsewhere ([project].name) can serve as the project's."""
-    try:
-        _project_name(name)
-    except Mistake:
-        return False
-    return True
-
-
-def is_service_name(name: object) -> bool:
-    """Whether tasks can be made for a service of this name."""
-    try:
-        service_name(name)
-    except Mistake:
-        return False
-    return True
+    return "".join(letter if letter.isprintable() else "?" for letter in root.name)[:LONGEST_NAME] or "root"
 
 
 def schema() -> dict[str, Any]:
@@ -115,15 +99,8 @@ def _read_group(
     return read_service(section, name=group, root=root, state_dir=state_dir, address=address)
 
 
-def _project_name(value: Any) -> str:
-    name = _printable(value)
-    if len(name) > _LONGEST_NAME:
-        raise Mistake(f"must have at most {_LONGEST_NAME} characters, not {len(name)}")
-    return name
-
-
 def _environment(value: Any) -> str:
-    return _printable(value).strip().lower()
+    return printable(value).strip().lower()
 
 
 def _environment_of(environ: Mapping[str, str]) -> str:

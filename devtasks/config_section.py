@@ -15,7 +15,7 @@ T = TypeVar("T")
 D = TypeVar("D")
 Reader = Callable[[Any], T]
 
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_BARE_KEY = r"[A-Za-z0-9_-]+"
 
 
 class Mistake(Exception):
@@ -78,10 +78,19 @@ class Section:
                 self.problem(key_text(key), "unknown key" + did_you_mean(str(key), self._asked))
 
 
+def fits(read: Reader[T], value: object) -> bool:
+    """Whether `read` would take `value`."""
+    try:
+        read(value)
+    except Mistake:
+        return False
+    return True
+
+
 def key_text(key: object) -> str:
     """A key as TOML would write it, short and without control characters."""
     text = str(key)
-    return text if _BARE_KEY.fullmatch(text) else quoted(text)
+    return text if re.fullmatch(_BARE_KEY, text) else quoted(text)
 
 
 def quoted(text: str) -> str:

@@ -14,12 +14,12 @@ from devtasks.config_section import Section
 from devtasks.config_values import (
     FILE_PATH,
     HOST,
-    SERVICE_NAME,
     array,
     flag,
     matching,
     one_of,
     process_pattern,
+    service_name,
     shell_line,
     size,
     variables,
@@ -31,10 +31,9 @@ from devtasks.model import HealthProbe, ReadyProbe, Service
 host_name = matching(HOST, 'a host name or an address like "127.0.0.1" or "::1"')
 port_number = whole(1, 65535)
 file_path = matching(FILE_PATH, "a path without control characters (~ is not expanded: write it out)")
-service_name = matching(SERVICE_NAME, "the name of a service: a-z first, then a-z, 0-9 and -")
 
 MOST_INSTANCES = 100
-_TOKEN = re.compile(r"\{(host|port|instance)\}")
+_REPLACED = r"\{(host|port|instance)\}"
 _Probe = TypeVar("_Probe", ReadyProbe, HealthProbe)
 
 
@@ -115,7 +114,7 @@ def read_service(
         tokens = {"host": host, "port": str(moved[0]) if moved else "{port}", "instance": str(number)}
 
         def fill(text: str) -> str:
-            return _TOKEN.sub(lambda match: tokens[match[1]], text)
+            return re.sub(_REPLACED, lambda match: tokens[match[1]], text)
 
         def place(key: str) -> Path | None:
             # Filled before it is joined: a folder above the project may have braces in its name.

@@ -20,6 +20,7 @@ SIZE = r"^(?=.*[1-9])([0-9]{1,15}(?:\.[0-9]{1,3})?) ?((?:[KMGT]i?)?)B$"
 HTTP_TARGET = r"^(/[!-~]*|https?://[!-.0-~][!-~]*)$"
 # poll() counts milliseconds in 31 bits; nothing here is meant to wait for more than eleven days.
 LONGEST_SECONDS = 1_000_000
+LONGEST_NAME = 100
 LARGEST_BYTES = 2**60
 
 _UNIT_BYTES = {
@@ -58,6 +59,17 @@ def matching(pattern: str, requirement: str) -> Reader[str]:
         return checked
 
     return read
+
+
+service_name = matching(SERVICE_NAME, "the name of a service: a-z first, then a-z, 0-9 and -")
+printable = matching(PRINTABLE, "printable text, and not blank")
+
+
+def project_title(value: Any) -> str:
+    name = printable(value)
+    if len(name) > LONGEST_NAME:
+        raise Mistake(f"must have at most {LONGEST_NAME} characters, not {len(name)}")
+    return name
 
 
 def one_of(*choices: str) -> Reader[str]:

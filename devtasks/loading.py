@@ -6,30 +6,29 @@ import functools
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from devtasks.config import NO_ADDRESSES, is_project_name, is_service_name, parse
-from devtasks.config_section import Mistake, Reader, T
-from devtasks.config_service import Address, host_name, port_number
+from devtasks.config_section import Mistake, Reader, T, fits
+from devtasks.config_values import project_title, service_name
 from devtasks.errors import ConfigError, UsageError
-from devtasks.model import Project
 from devtasks.textfile import decode, read_bytes, unreadable
+
+# Listing the tasks only takes the names: neither the parser nor the model is imported for that.
+if TYPE_CHECKING:
+    from devtasks.config_service import Address
+    from devtasks.model import Project
 
 PYPROJECT = "pyproject.toml"
 OWN_FILE = "devtasks.toml"
 
 # A header or dotted key that is ours, in a file that cannot be parsed.
-_OUR_HEADER = re.compile(r"""^[ \t]*(?:\[+[ \t]*)?tool[ \t]*\.[ \t]*(["']?)devtasks\1[ \t]*[].=]""", re.MULTILINE)
-_OUR_SERVICE = re.compile(
-    r"^[ \t]*\[[ \t]*(?:tool\.devtasks\.)?services\.([a-z][a-z0-9-]*)[ \t]*[].]", re.MULTILINE
-)
-_AT_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
+_OUR_HEADER = r"""(?m)^[ \t]*(?:\[+[ \t]*)?tool[ \t]*\.[ \t]*(["']?)devtasks\1[ \t]*[].=]"""
+_OUR_SERVICE = r"(?m)^[ \t]*\[[ \t]*(?:tool\.devtasks\.)?services\.([a-z][a-z0-9-]*)[ \t]*[].]"
+_AT_LINE = r" \(at line (\d+), column \d+\)$"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
+class _Found(NamedTuple):
     """What the files of one folder say. `table` None: nothing."""
 
     table: Mapping[str, Any] | None
@@ -54,12 +53,14 @@ def load(
     folder: Path,
     environ: Mapping[str, str] = os.environ,
     *,
-    addresses: Mapping[str, Address] = NO_ADDRESSES,
+    addresses: Mapping[str, Address] | None = None,
 ) -> Project:
     """The project in `folder`: its table, completed by inference where that names no services.
 
     Without any service the project has none. `addresses`, by service, win over everything. Raises ConfigError.
     """
+    from devtasks.config import parse
+
     root = Path(os.path.realpath(folder))
     found = _read_folder(root)
     table, source = found.table, found.source
@@ -94,6 +95,8 @@ def with_address(
     It is read anew, because both stand in commands and file names. Raises UsageError when a port is meant for
     several services, is none, or a name is none of the project's, ConfigError when the result would not do.
     """
+    from devtasks.config_service import Address, host_name, port_number
+
     chosen = tuple(dict.fromkeys(names))
     known = {service.group for service in project.services}
     for name in chosen:
@@ -136,7 +139,7 @@ def _readable_names(root: Path) -> tuple[str, ...]:
         from devtasks.infer import infer
 
         services = infer(root).table.get("services", {})
-    return tuple(name for name in services if is_service_name(name)) if isinstance(services, dict) else ()
+    return tuple(name for name in services if fits(service_name, name)) if isinstance(services, dict) else ()
 
 
 def _names_in_headers(root: Path) -> tuple[str, ...]:
@@ -146,7 +149,7 @@ def _names_in_headers(root: Path) -> tuple[str, ...]:
             text = read_bytes(root / file).decode("utf-8", "replace")
         except OSError:
             continue
-        names.update(dict.fromkeys(match[1] for match in _OUR_SERVICE.finditer(text)))
+        names.update(dict.fromkeys(match[1] for match in re.finditer(_OUR_SERVICE, text)))
     return tuple(names)
 
 
@@ -172,7 +175,7 @@ def _read_folder(root: Path, *, name_wanted: bool = True) -> _Found:
     return _Found(
         table=own if table is None else table,
         source=source,
-        project_name=name if is_project_name(name) else None,
+        project_name=name if fits(project_title, name) else None,
     )
 
 
@@ -199,7 +202,7 @@ def _read_pyproject(path: Path, *, everything: bool) -> Mapping[str, Any]:
     try:
         return _parse_toml(decode(content, path), path)
     except ConfigError:
-        if _OUR_HEADER.search(content.decode("utf-8", "replace")):
+        if re.search(_OUR_HEADER, content.decode("utf-8", "replace")):
             raise
         return {}
 
@@ -214,7 +217,7 @@ def _has_our_table(path: Path) -> bool:
     try:
         tool = _parse_toml(decode(content, path), path).get("tool")
     except ConfigError:
-        return _OUR_HEADER.search(content.decode("utf-8", "replace")) is not None
+        return re.search(_OUR_HEADER, content.decode("utf-8", "replace")) is not None
     return isinstance(tool, dict) and "devtasks" in tool
 
 
@@ -227,7 +230,7 @@ def _parse_toml(text: str, path: Path) -> Mapping[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         message = str(error)
-        at = _AT_LINE.search(message)
+        at = re.search(_AT_LINE, message)
         line = int(at[1]) if at else text.count("\n") + 1
         reason = message[: at.start()] if at else message.removesuffix(" (at end of document)")
         raise ConfigError(str(path), (f"{path}:{line}: not TOML: {reason[:1].lower()}{reason[1:]}",)) from None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -77,6 +80,14 @@ class TestDefaults:
         assert project("", root=tmp_path / "link").digest == project("", root=tmp_path / "real").digest
         assert project("", root=tmp_path / "link").root == tmp_path.resolve() / "real"
         assert project("", root=tmp_path).digest != project("", root=tmp_path / "real").digest
+
+    def test_the_digest_is_sha256_whichever_library_makes_it(self, monkeypatch):
+        expected = hashlib.sha256(b"/srv/\xff").hexdigest()[:16]
+        root = Path(os.fsdecode(b"/srv/\xff"))
+        assert config.digest(root) == expected
+        for module in ("_sha2", "_sha256"):
+            monkeypatch.setitem(sys.modules, module, None)
+        assert config.digest(root) == expected
 
     @pytest.mark.parametrize("name", ["", "a\nb", b"\xff".decode("utf-8", "surrogateescape"), "é" * 300])
     def test_any_folder_has_a_name_that_can_be_printed(self, name):
@@ -158,6 +169,10 @@ class TestEveryKey:
         made = service("""command = '''serve --name "two words" 'a && b' x\\ y # no comment'''""")
         assert made.command == ("serve", "--name", "two words", "a && b", "x y", "#", "no", "comment")
         assert service("command = '''find . -exec touch {} \\;'''").command[-1] == ";"
+
+    def test_two_instances_are_two_already(self):
+        made = project('[services.web]\ncommand = "x {port}"\nport = 8000\ninstances = 2').services
+        assert [one.name for one in made] == ["web.1", "web.2"]
 
     def test_a_shell_is_given_the_line_as_it_is(self):
         made = service('command = "cd x && serve --port {port}"\nshell = true\nport = 80')
@@ -505,9 +520,6 @@ class TestCycles:
 
 def test_reading_costs_no_library_that_is_not_needed():
     """What is imported is what a command costs."""
-    import subprocess
-    import sys
-
     code = (
         "import sys; before = set(sys.modules); import devtasks.loading, devtasks.config;"
         "costly = {'tomllib', 'json', 'difflib', 'hashlib', 'jsonschema', 'graphlib', 'socket'};"

@@ -45,6 +45,7 @@ def problems(path) -> list[str]:
         (r'A="a\nb\tc\r\"\\\$x\q"', {"A": 'a\nb\tc\r"\\$x\\q'}),
         (r'A="\\n"', {"A": "\\n"}),
         ("A=\"x\" # comment\nB='y'#c", {"A": "x", "B": "y"}),
+        ('A="one\\\ntwo"', {"A": "one\\\ntwo"}),
         ('A="one\ntwo # in\n" \nB=1', {"A": "one\ntwo # in\n", "B": "1"}),
         ("A='one\ntwo'\nB=1", {"A": "one\ntwo", "B": "1"}),
         ("npm_config.x-y=1\n_A=é", {"npm_config.x-y": "1", "_A": "é"}),

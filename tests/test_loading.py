@@ -242,7 +242,7 @@ class TestAddress:
             UsageError, match="--port must be a whole number from 1 to 65535, not the number 70000"
         ):
             with_address(project, ["web"], port=70000, environ={})
-        with pytest.raises(UsageError, match='--host must be a host name .*, not "a b"'):
+        with pytest.raises(UsageError, match=r'--host must be a host name .*, not "a b"'):
             with_address(project, ["web"], host="a b", environ={})
 
 
