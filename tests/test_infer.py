@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from devtasks import config
+from devtasks.config_values import SERVICE_NAME
 from devtasks.infer import Inference, infer
 from devtasks.inferring import ports
 from devtasks.inferring.procfile import service_name
@@ -173,7 +175,7 @@ def test_what_a_procfile_gets_wrong_is_noted(tmp_path: Path) -> None:
 )
 def test_service_names(name: str, expected: str) -> None:
     assert service_name(name) == expected
-    assert config.is_service_name(expected)
+    assert re.search(SERVICE_NAME, expected)
 
 
 # --- Python ------------------------------------------------------------------------------------------
@@ -282,6 +284,11 @@ def test_a_file_that_starts_its_own_server(
     assert found["command"] in ("python main.py", "python3 main.py")
     assert found.get("port") == expected
     assert found.get("env") == ({variable: "{port}"} if variable else None)
+
+
+def test_a_file_that_serves_when_it_is_imported_is_only_run(tmp_path: Path) -> None:
+    found = backend(tmp_path, {"main.py": FASTAPI + "import uvicorn\nuvicorn.run(app, port=9005)\n"})
+    assert (found["command"].removeprefix("python3 ").removeprefix("python "), found["port"]) == ("main.py", 9005)
 
 
 def test_the_port_of_the_file_itself_goes_to_its_app_too(tmp_path: Path) -> None:

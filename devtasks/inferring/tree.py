@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from devtasks import envfile
 from devtasks.textfile import read_bytes
@@ -18,8 +17,7 @@ _ENVIRONMENTS = (".venv", "venv")
 _NOT_PACKAGES = {"tests", "test", "docs", "node_modules", "venv", "env", "build", "dist", "scripts", "examples"}
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """One inferred service: its name, its keys as in `[tool.devtasks.services.NAME]`, and where it came from."""
 
     name: str
@@ -28,8 +26,7 @@ class Found:
     detail: str  # what in the file told it
 
 
-@dataclass(frozen=True, slots=True)
-class Port:
+class Port(NamedTuple):
     """Where a program will listen: on what the environment's `variable` says, else on `number`."""
 
     number: int | None
@@ -48,7 +45,6 @@ def joined(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 
 
-@dataclass(slots=True)
 class Tree:
     """A project's files, by paths relative to its root with `/` between components.
 
@@ -56,9 +52,10 @@ class Tree:
     cannot be read is treated as missing, with a line in `notes`. Nothing here raises for what is on disk.
     """
 
-    root: Path
-    notes: list[str] = field(default_factory=list)
-    _texts: dict[str, str | None] = field(default_factory=dict)
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.notes: list[str] = []
+        self._texts: dict[str, str | None] = {}
 
     def text(self, path: str) -> str | None:
         """The text of a file, or None."""
