@@ -143,8 +143,10 @@ class Database:
         import sqlite3
 
         self._file = None if self._in_memory else self._present()
+        # "rw": a file that has just been deleted is not made again here, readable for everybody.
+        place = ":memory:" if self._in_memory else f"{self._path.as_uri()}?mode=rw"
         connection = self._connection = sqlite3.connect(
-            ":memory:" if self._in_memory else self._path, timeout=BUSY_SECONDS, isolation_level=None
+            place, uri=True, timeout=BUSY_SECONDS, isolation_level=None
         )
         connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
         for pragma in ("synchronous=OFF", "trusted_schema=OFF", "journal_mode=TRUNCATE"):

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from filetools import NOBODY, as_ordinary_user, fill, ordinary_folder, project_at, python, small_disk
 
-from devtasks import database
+from devtasks import database, statedir
 from devtasks.model import Identity, Project
 from devtasks.state import State
 
@@ -297,6 +297,31 @@ def test_deleted_under_an_open_connection(state: State, project: Project) -> Non
     again = State.open(project, create=False)
     assert [run.nonce for run in again.open_runs()] == [nonce(2)]
     again.close()
+
+
+def test_deleted_right_before_it_is_opened(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(project)
+    really = statedir.unfit
+
+    def look_then_delete(*arguments: Any) -> str | None:
+        found = really(*arguments)
+        path_of(project).unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(statedir, "unfit", look_then_delete)
+    state = State.open(project, create=True)
+    assert state.open_runs() == ()
+    assert not path_of(project).exists()
+    assert state.notes == [f"{path_of(project)}: not read: unable to open database file"]
+    state.close()
+
+
+def test_a_folder_whose_name_means_something_in_a_uri(tmp_path: Path) -> None:
+    project = project_at(tmp_path / "50% of? a#b&mode=memory \udcff", "web")
+    state = State.open(project, create=True)
+    assert begin(state, 1)
+    state.close()
+    assert path_of(project).stat().st_size > 0
 
 
 def test_the_whole_folder_deleted(state: State, project: Project) -> None:
