@@ -26,7 +26,7 @@ class Begun:
 
     service: Service
     began: float
-    main: Process
+    main: Process | None  # None: a launcher that has gone already, its daemon not seen yet
     readiness: Readiness
     handle: Handle | None
     nonce: str | None
@@ -108,7 +108,7 @@ class Waiter:
         if self._dead(one) and not (one.awaits_daemon and self.exit_code(service, one.nonce) in (0, None)):
             return self._exited(one)
         if not one.awaits_daemon:
-            members = {match.process.pid for match in seen.of(service.name)} | {one.main.pid}
+            members = {match.process.pid for match in seen.of(service.name)} | {one.main.pid if one.main else 0}
             settled = one.nonce is None or not _only_lives(service) or age >= min(SETTLE_SECONDS, limit)
             if settled and one.readiness.holds(members):
                 return self._ready(one, age)
@@ -117,6 +117,8 @@ class Waiter:
     def _dead(self, one: Begun) -> bool:
         if one.handle is not None:
             return bool(self._world.wait([one.handle], 0))
+        if one.main is None:
+            return True
         row = self._world.reread([one.main.pid]).get(one.main.pid)
         return row is None or row.gone or row.start != one.main.start
 
@@ -130,7 +132,7 @@ class Waiter:
         if daemon is None or one.nonce is None:
             return
         one.awaits_daemon = False
-        if daemon.pid == one.main.pid:
+        if one.main is not None and daemon.pid == one.main.pid:
             return
         run = self._run(one.service, one.nonce)
         self._state.record(
@@ -152,7 +154,7 @@ class Waiter:
         return Started(
             name=service.name,
             outcome="already-running" if one.nonce is None else "started",
-            pid=one.main.pid,
+            pid=one.main.pid if one.main else None,
             seconds=age,
             url=url,
             log_file=str(service.log_file),
@@ -175,7 +177,7 @@ class Waiter:
         return Started(
             name=one.service.name,
             outcome=outcome,
-            pid=one.main.pid if one.nonce is None and outcome != "exited" else None,
+            pid=one.main.pid if one.main and one.nonce is None and outcome != "exited" else None,
             seconds=self._world.monotonic() - one.began,
             log_file=str(one.service.log_file),
             detail=detail,

@@ -258,6 +258,8 @@ class Starter:
         service, nonce = attempt.service, attempt.nonce
         rows = self._world.reread(pid for pid in (launched.pid, launched.runner) if pid is not None)
         main = rows.get(launched.pid)
+        if (main is None or main.gone) and service.daemon_pid_file is not None:
+            return self._wait_for(attempt, None, already=False)
         if main is None or main.gone or launched.runner not in (None, main.ppid):
             code = self._waiter.exit_code(service, nonce)
             self._waiter.sweep(service, nonce)
@@ -303,10 +305,10 @@ class Starter:
                 return f"`{words}`, which runs before it, {how_it_ended(done.returncode)}"
         return None
 
-    def _wait_for(self, attempt: _Attempt, main: Process, *, already: bool) -> Begun:
+    def _wait_for(self, attempt: _Attempt, main: Process | None, *, already: bool) -> Begun:
         service = attempt.service
         try:
-            handle = self._world.pin(main)
+            handle = self._world.pin(main) if main is not None else None
         except OSError:
             handle = None
         return Begun(

@@ -103,11 +103,14 @@ class State:
         cgroup: str | None = None,
         pid_file: str | Path | None = None,
     ) -> bool:
-        """The run's processes are known. May be called again, when a daemon's own PID becomes known."""
+        """The run's processes are known, and live. May be called again, when a daemon's own PID becomes known:
+        its launcher's exit was not the run's end.
+        """
         return self._database.write(
             (
                 """UPDATE runs SET boot = ?, namespace = ?, pid = ?, start = ?, runner_pid = ?, runner_start = ?,
-                session = ?, cgroup = CAST(? AS TEXT), pid_file = CAST(? AS TEXT) WHERE nonce = ?""",
+                session = ?, cgroup = CAST(? AS TEXT), pid_file = CAST(? AS TEXT),
+                ended_at = NULL, exit_code = NULL, cause = NULL WHERE nonce = ?""",
                 (
                     *(main.boot, main.namespace, main.pid, main.start),
                     *((runner.pid, runner.start) if runner else (None, None)),

@@ -22,6 +22,7 @@ KILL_SECONDS = 5.0  # how long the kernel may take to end what was killed (unint
 RUNNER_SECONDS = 2.0  # how long a runner may take to notice that its last descendant has ended
 _SLICE_SECONDS = 0.02  # between looks at what could not be pinned
 _DEFAULT_POLICY = StopPolicy()
+_NOT_ALLOWED = "may not be signalled: it belongs to another user"
 
 
 @dataclass(slots=True)
@@ -110,6 +111,7 @@ class Stopper:
         self._seen = seen
         self._endings: dict[str, Ending] = {}
         self._interrupted: BaseException | None = None
+        self._room = self._world.pin_room()
 
     def stop(
         self, services: Iterable[Service | str], *, force: bool = False, timeout_seconds: float | None = None
@@ -130,8 +132,7 @@ class Stopper:
         finally:
             for ending in self._endings.values():
                 for target in ending.targets.values():
-                    if target.handle is not None:
-                        target.handle.close()
+                    self._unpin(target)
         return Ended(endings=self._endings, observation=self._seen, interrupted=self._interrupted)
 
     # ----------------------------------------------------------------------------------------------------
@@ -195,18 +196,24 @@ class Stopper:
         for ending in self._endings.values():
             if ending.targets.get(target.pid) is target:
                 del ending.targets[target.pid]
+        self._unpin(target)
+
+    def _unpin(self, target: Target) -> None:
         if target.handle is not None:
             target.handle.close()
+            target.handle = None
+            self._room += 1
 
     def _pin(self, target: Target) -> None:
+        if self._room <= 0:
+            return  # descriptors are few: it is pinned for the moment of each signal instead
         try:
             target.handle = self._world.pin(target.match.process)
         except PermissionError:
-            target.trouble = "may not be signalled: it belongs to another user"
-        except OSError:
-            return  # no descriptor left: it is pinned for the moment of each signal instead
+            target.trouble = _NOT_ALLOWED
         else:
             target.gone = target.handle is None
+            self._room -= not target.gone
 
     def _send(self, target: Target, name: str) -> None:
         if target.trouble is not None:
@@ -219,7 +226,7 @@ class Stopper:
             if handle is not None and target.handle is None:
                 handle.close()
         except PermissionError:
-            target.trouble = "may not be signalled: it belongs to another user"
+            target.trouble = _NOT_ALLOWED
             return
         except OSError as error:
             target.trouble = f"could not be signalled: {error.strerror}"
@@ -240,7 +247,9 @@ class Stopper:
         handles = [target.handle for _, target in live if target.handle is not None]
         if handles:
             for handle in self._world.wait(handles, timeout):
-                pinned[id(handle)].gone = True
+                target = pinned[id(handle)]
+                target.gone = True
+                self._unpin(target)
         else:
             self._world.sleep(timeout)
         for _, target in live:

@@ -88,6 +88,9 @@ class World(Protocol):
         Raises OSError (EMFILE) when no descriptor is left, PermissionError when it may not be pinned.
         """
 
+    def pin_room(self) -> int:
+        """How many more processes may be pinned, with descriptors left for everything else."""
+
     def wait(self, handles: Sequence[Handle], timeout_seconds: float) -> list[Handle]:
         """Block until at least one of `handles` is gone or the time is over; returns all that are gone."""
 

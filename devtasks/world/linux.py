@@ -26,6 +26,7 @@ _REFRESH_SHARE = 32  # of the rows known before, one in so many is read again at
 _EXEC_LOOKS = 20  # how often, and every how many seconds, a process in the middle of an exec is looked at again
 _EXEC_PAUSE_SECONDS = 0.001
 _HALF_LOOKS = 3
+_SPARE_DESCRIPTORS = 12  # for reading /proc, for the state and for files, while processes are pinned
 _STARTUP_BUFFER = 4096
 
 
@@ -340,6 +341,12 @@ class LinuxWorld:
             handle.close()
             return None
         return handle
+
+    def pin_room(self) -> int:
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return limit - len(os.listdir("/proc/self/fd")) - _SPARE_DESCRIPTORS
 
     def wait(self, handles: Sequence[Handle], timeout_seconds: float) -> list[Handle]:
         poll = select.poll()

@@ -217,6 +217,9 @@ class PortableWorld:
             return None
         return handle if handle.lives() else None
 
+    def pin_room(self) -> int:
+        return sys.maxsize  # a checked handle is no descriptor
+
     def wait(self, handles: Sequence[Handle], timeout_seconds: float) -> list[Handle]:
         # not psutil.wait_procs: it reaps our children behind their parents' backs, and waits for zombies
         deadline = time.monotonic() + timeout_seconds
