@@ -49,8 +49,11 @@ compdef _devtasks devtasks
 _FISH = r"""# devtasks completion for fish.
 # In ~/.config/fish/config.fish: devtasks --print-completion-script fish | source
 function __devtasks_candidates
-    set -l words (commandline -opc) (commandline -ct)
-    devtasks --complete -- $words 2>/dev/null
+    set -l current (commandline -ct)
+    set -l flag (string match --regex -- '^--[^=]+=' "$current")
+    for line in (devtasks --complete -- (commandline -opc) "$current" 2>/dev/null)
+        echo "$flag$line"
+    end
 end
 complete --command devtasks --no-files --arguments '(__devtasks_candidates)'
 complete --command devtasks --short-option C --long-option root --require-parameter --no-files \

@@ -87,6 +87,8 @@ class Grammar:
         from devtasks.suggest import closest
 
         takes_names = task is not None and "only" in task.args
+        if task is not None and not takes_names and word in self.services:
+            return UsageError(f"{task.name} takes no service names")
         near = closest(word, [*self.tasks, *(self.services if takes_names else ())])
         what = "no service or task" if takes_names else "no task"
         meant = f'; did you mean "{near}"?' if near else ""
