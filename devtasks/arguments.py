@@ -6,14 +6,10 @@ Whether the word behind an option that nobody here knows is its value cannot be 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from devtasks.option_tables import COMMON, LONG_NAMES, TABLES
-
-_ADDRESS = re.compile(r"(?:.*:)?(\d{1,5})", re.DOTALL)
-_ATTACHED = re.compile(r"-[A-Za-z]\d+")
 
 
 class Word(NamedTuple):
@@ -50,11 +46,11 @@ def read_arguments(program: str, args: Sequence[str]) -> Arguments:
         option, equals, value = word.partition("=")
         kind = known.get(option) or COMMON.get(option)
         following = args[index] if index < end else None
-        if kind is None and not equals and _ATTACHED.fullmatch(word):
+        if kind is None and not equals and word[1:2].isalpha() and word[2:].isdigit():
             option, value, equals = word[:2], word[2:], "="
             kind = known.get(option)
         if kind is None and option == "-p":
-            kind = "port" if _port(value if equals else following or "") else None
+            kind = "port" if address_port(value if equals else following or "") else None
         if kind == "flag" or option.startswith("--no-"):
             continue
         if equals:
@@ -69,21 +65,19 @@ def read_arguments(program: str, args: Sequence[str]) -> Arguments:
 
 
 def _take(kind: str | None, option: str, value: str, ports: set[int], names: set[tuple[str, str]]) -> None:
-    port = _port(value) if kind in ("port", "bind") else None
+    port = address_port(value) if kind in ("port", "bind") else None
     if port is not None:
         ports.add(port)
     elif kind == "name":
         names.add((LONG_NAMES.get(option, option), value))
 
 
-def _port(text: str) -> int | None:
-    found = _ADDRESS.fullmatch(text)
-    return int(found[1]) if found and found[1].isascii() and 0 < int(found[1]) < 65536 else None
-
-
 def address_port(text: str) -> int | None:
     """The port in `8000`, `0.0.0.0:8000` or `[::]:8000`, None where there is none."""
-    return _port(text)
+    digits = text.rpartition(":")[2]
+    if len(digits) > 5 or not digits.isascii() or not digits.isdigit():
+        return None
+    return int(digits) if 0 < int(digits) < 65536 else None
 
 
 def words_agree(one: Sequence[Word], other: Sequence[Word]) -> bool:

@@ -194,11 +194,6 @@ MODULES: dict[str, str] = {
     **_names("editor", "idlelib"), **_names("shell in use", "code ipython bpython ptpython konch"),
 }  # fmt: skip
 
-ENDINGS = {
-    "-language-server": "language server", "-languageserver": "language server", "-langserver": "language server",
-    "_language_server": "language server", "-lsp": "language server",
-}  # fmt: skip
-
 # A script of package.json is known by its name up to the first colon: `test:watch`.
 PACKAGE_SCRIPTS: dict[str, str] = {
     **_names("test runner", "test tests e2e unit spec coverage"),

@@ -8,7 +8,6 @@ from devtasks.bystander_names import (
     BUNDLES,
     CONSOLES,
     EDITOR_FOLDERS,
-    ENDINGS,
     JAVA_CLASSES,
     MENTIONS,
     MODULES,
@@ -23,6 +22,7 @@ from devtasks.shells import SHELLS
 from devtasks.unwrapping import Layer, layers
 
 _REPLS = frozenset(("python", "pypy", "node", "ruby", "php", "deno", "bun"))
+_LANGUAGE_SERVER = ("-language-server", "-languageserver", "_language_server", "-langserver", "-lsp")
 _CODE = ("-c", "-e", "-p", "-S", "--eval", "--print", "--run")
 _MANY_THINGS = word_set("cargo deno django-admin dotnet go manage.py mix ng nx turbo")
 
@@ -76,9 +76,11 @@ def _mentions(layer: Layer) -> str | None:
     name, args = layer.program, layer.args
     if layer.by == "module":
         return MODULES.get(name) or MODULES.get(name.partition(".")[0])
-    kind = MENTIONS.get(name) or next((what for end, what in ENDINGS.items() if name.endswith(end)), None)
+    kind = MENTIONS.get(name)
     if kind is not None:
         return kind
+    if name.endswith(_LANGUAGE_SERVER):
+        return "language server"
     if name == "node" and (kind := _node(args)) is not None:
         return kind
     if name in MANAGERS:
@@ -155,13 +157,14 @@ def _in_use(found: tuple[Layer, ...], *, terminal: bool) -> str | None:
 def _part_of_an_editor(argv: Sequence[str], found: tuple[Layer, ...]) -> str | None:
     """Editors run their helpers from folders of their own, often with a plain node or python."""
     for layer in found:
-        parts = components(layer.path)
-        if not EDITOR_FOLDERS.isdisjoint(parts) or ("nvim" in parts and "mason" in parts):
-            return "editor"
+        if "/" in layer.path or "\\" in layer.path:
+            parts = components(layer.path)
+            if not EDITOR_FOLDERS.isdisjoint(parts) or ("nvim" in parts and "mason" in parts):
+                return "editor"
     return "editor" if _bundle(argv, found) == "editor" else None
 
 
 def _bundle(argv: Sequence[str], found: tuple[Layer, ...]) -> str | None:
-    """MacOS names the folder of an application after what people call it, with blanks."""
-    paths = [argv[0][:512] if argv else "", *(layer.path for layer in found)]
-    return next((kind for name, kind in BUNDLES.items() if any(name in path for path in paths)), None)
+    """On macOS the folder of an application has the name that people call it by, with blanks."""
+    paths = "\0".join([argv[0][:512] if argv else "", *(layer.path for layer in found)])
+    return next((kind for name, kind in BUNDLES.items() if name in paths), None)

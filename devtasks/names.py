@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 
-_VERSIONED = re.compile(r"(python|pypy|node|ruby|jruby|perl|php|java|gunicorn|pip|lua|luajit|tclsh)w?-?\d[\d.]*t?")
-_RUNNABLE = re.compile(r"(?i:\.(?:exe|cmd|bat|com|ps1))$")
-_SOURCE = re.compile(r"\.(?:pyw?|[cm]?[jt]sx?|rb|pl|php|sh|bash|zsh|fish|jar)$")
+
+def word_set(text: str) -> frozenset[str]:
+    """The words of `text`."""
+    return frozenset(text.split())
+
+
+_VERSIONED = frozenset(("python", "pypy", "node", "ruby", "jruby", "perl", "php", "java", "gunicorn", "pip"))
+_SOURCE = word_set(".py .pyw .js .jsx .mjs .cjs .ts .tsx .mts .cts .rb .pl .php .sh .bash .zsh .fish .jar")
+_RUNNABLE = (".exe", ".cmd", ".bat", ".com", ".ps1")
 _SPELLINGS = {"nodejs": "node", "pythonw": "python", "python-dbg": "python", "py": "python"}
 _MANAGERS = {
     "npm-cli": "npm", "npx-cli": "npx", "npm": "npm", "npx": "npx", "pnpm": "pnpm", "pnpx": "pnpx", "yarn": "yarn",
@@ -15,11 +20,6 @@ _MANAGERS = {
 }  # fmt: skip
 _STARTERS = frozenset(("cli", "index", "bin", "main", "start", "app", "run", "server", "dev"))
 _FILES_OF_TOOLS = {"next": {"start-server": "next-server"}}
-
-
-def word_set(text: str) -> frozenset[str]:
-    """The words of `text`."""
-    return frozenset(text.split())
 
 
 def components(path: str) -> tuple[str, ...]:
@@ -34,23 +34,25 @@ def base_name(path: str) -> str:
 
 def extension(name: str) -> str:
     """`.py`, `.js` … where `name` is a file with source in it, else nothing."""
-    found = _SOURCE.search(name)
-    return found[0] if found else ""
+    ending = name[name.rfind(".") :] if "." in name else ""
+    return ending if ending in _SOURCE else ""
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def program_name(path: str) -> str:
     """A program's name: lower case, without folder, `.exe` and version."""
     name = base_name(path).lstrip("-") if not path.endswith(":") else base_name(path.rstrip(":"))
-    name = _RUNNABLE.sub("", name)
     if name.isascii():  # other letters could become ASCII ones
         name = name.lower()
-    versioned = _VERSIONED.fullmatch(name)
-    name = versioned[1] if versioned else name
+    if name.endswith(_RUNNABLE):
+        name = name[:-4]
+    plain = name.removesuffix("t").rstrip("0123456789.").rstrip("-")  # python3.13t
+    if plain in _VERSIONED and any(map(str.isdigit, name[len(plain) :])):
+        name = plain
     return _SPELLINGS.get(name, name)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def script_name(path: str) -> str:
     """What a script is: the tool whose file it is where it belongs to an installed package, else its base name.
 

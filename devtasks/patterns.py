@@ -62,7 +62,7 @@ class Matcher:
             return None
         for target in self._targets:
             if agree(target, work):
-                return None if task_runner(argv) else target.label
+                return target.label
         return None
 
 

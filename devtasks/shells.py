@@ -15,16 +15,12 @@ SHELLS = word_set(
 
 _LONGEST = 4096  # characters; a longer string is a program of its own, not somebody's command
 _PLAIN = re.compile(r"[\w@%+=:,./ -]*")
-_TOKEN = re.compile(
-    r"""[ \t]*(?:
-        (?P<redirection>\d*(?:>>|>&|>\||<&|<<<|<<|[<>])|&>>?)
-      | (?P<operator>&&|\|\||;;|[;|&\n\r()])
-      | (?P<word>(?:[^\s;&|()<>"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+)
-    )""",
-    re.VERBOSE | re.DOTALL,
-)
-_QUOTED = re.compile(r"""\\(.)|"((?:[^"\\]|\\.)*)"|'([^']*)'""", re.DOTALL)
-_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
+_PIECES = r"""[ \t]*(?:
+    (?P<redirection>\d*(?:>>|>&|>\||<&|<<<|<<|[<>])|&>>?)
+  | (?P<operator>&&|\|\||;;|[;|&\n\r()])
+  | (?P<word>(?:[^\s;&|()<>"'\\]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+)
+)"""
+_QUOTED = r"""\\(.)|"((?:[^"\\]|\\.)*)"|'([^']*)'"""
 _RESERVED = word_set(
     """
     ! { } do done else elif fi if then time until while exec command builtin
@@ -49,7 +45,8 @@ class Simple(NamedTuple):
 
 def assignment(word: str) -> bool:
     """Whether a word in front of a command sets a variable."""
-    return _ASSIGNMENT.match(word) is not None
+    name, equals, _ = word.partition("=")
+    return bool(equals) and name.isascii() and name.isidentifier()
 
 
 def simple_commands(text: str) -> tuple[Simple, ...]:
@@ -63,12 +60,13 @@ def simple_commands(text: str) -> tuple[Simple, ...]:
         return ()
     if _PLAIN.fullmatch(text):
         return _finish([(text.split(), "")])
+    grammar = re.compile(_PIECES, re.VERBOSE | re.DOTALL)  # here, for most commands never need it
     raw: list[tuple[list[str], str]] = []
     words: list[str] = []
     position, target = 0, False
     end = len(text.rstrip())
     while position < end:
-        token = _TOKEN.match(text, position)
+        token = grammar.match(text, position)
         if token is None:
             return ()
         position = token.end()
@@ -130,4 +128,6 @@ def _finish(raw: list[tuple[list[str], str]]) -> tuple[Simple, ...]:
 def _unquoted(word: str) -> str:
     if "'" not in word and '"' not in word and "\\" not in word:
         return word
-    return _QUOTED.sub(lambda part: next((text for text in part.groups() if text is not None), ""), word)
+    return re.sub(
+        _QUOTED, lambda part: next((text for text in part.groups() if text is not None), ""), word, flags=re.DOTALL
+    )

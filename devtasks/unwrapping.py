@@ -6,7 +6,6 @@ innermost layer are arguments, and a name in an argument is never taken for a pr
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
@@ -18,7 +17,6 @@ from devtasks.names import base_name, program_name, script_name
 MOST_WORDS = 128
 LONGEST_WORD = 4096
 _DEEPEST = 8
-_TITLE_TAIL = re.compile(r"\[(celery)d: .*\((-\S.*)\)$", re.DOTALL)
 
 
 class Layer(NamedTuple):
@@ -65,9 +63,8 @@ def _titled(words: tuple[str, ...]) -> tuple[str, ...]:
     """A process that overwrote its command line shows one word with blanks in it."""
     if len(words) != 1 or " " not in words[0]:
         return words
-    tail = _TITLE_TAIL.match(words[0])
-    if tail:
-        return (tail[1], *tail[2].split())
+    if words[0].startswith("[celeryd: ") and words[0].endswith(")"):
+        return ("celery", *words[0].rpartition(" (")[2][:-1].split())
     return tuple(words[0].split())
 
 

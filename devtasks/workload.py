@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal, NamedTuple
 
 from devtasks.arguments import Arguments, Word, address_port, read_arguments
@@ -18,7 +17,6 @@ _DEFAULT_WORD = {"vite": ("dev", "serve"), "next": ("dev",), "parcel": ("serve",
 _ADDRESSED = frozenset(("http.server", "redis-server", "valkey-server"))  # the first word is where it listens
 _DJANGO = frozenset(("manage.py", "django-admin", "django"))
 _RUNSERVER = frozenset(("runserver", "runserver_plus"))
-_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 PYTHON_ENDINGS = frozenset((".py", ".pyw"))
 
 
@@ -88,7 +86,7 @@ def _plain(layer: Layer, name: str, read: Arguments) -> Workload:
     if ending and name.endswith(ending):
         parts = components(layer.path)
         path = (*parts[:-1], parts[-1][: -len(ending)])
-        absolute = layer.path.startswith(("/", "\\")) or _DRIVE.match(layer.path) is not None
+        absolute = _absolute(layer.path)
         return Workload(
             "script", name, path, absolute, ending, words=read.words, ports=read.ports, names=read.names
         )
@@ -131,7 +129,7 @@ def _found(name: str, args: tuple[str, ...], read: Arguments) -> Workload | None
 
 def _app(name: str, text: str, read: Arguments) -> Workload | None:
     """`src.main:app`, `main:create_app()`, `src/main.py`; a folder is a package."""
-    where, colon, attribute = text.partition(":") if not _DRIVE.match(text) else (text, "", "")
+    where, colon, attribute = text.partition(":") if not _on_a_drive(text) else (text, "", "")
     slashes = "/" in where or "\\" in where
     ending = extension(where)
     if ending in PYTHON_ENDINGS:
@@ -143,9 +141,17 @@ def _app(name: str, text: str, read: Arguments) -> Workload | None:
     if not parts or not all(parts):
         return None
     return Workload(
-        "app", name, parts, where.startswith("/") or _DRIVE.match(where) is not None, ".py",
+        "app", name, parts, _absolute(where), ".py",
         attribute.partition("(")[0] if colon and attribute else None, ports=read.ports,
     )  # fmt: skip
+
+
+def _absolute(path: str) -> bool:
+    return path.startswith(("/", "\\")) or _on_a_drive(path)
+
+
+def _on_a_drive(path: str) -> bool:
+    return path[:1].isalpha() and path[1:3] in (":/", ":\\")
 
 
 def _option(args: tuple[str, ...], *options: str) -> str | None:

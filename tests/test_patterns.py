@@ -304,7 +304,9 @@ def test_scripts_of_package_json_are_followed(frontend, command, same, other):
          ["uvicorn shop.admin:app", "uvicorn shop.main:admin", "uvicorn admin.main:app",
           "python /elsewhere/main.py"]),
         ("python -c 'import main'", [], ["python", "python -c 'import main'", "python main.py"]),
-        ("redis-server --port 6379", ["redis-server", "=redis-server *:6379"], ["=redis-server *:6380", "redis-cli"]),
+        ("redis-server --port 6379", ["redis-server", "=redis-server *:6379"],
+         ["=redis-server *:6380", "redis-cli"]),
+        ("./app serve", ["./app serve"], ["./app --multiprocessing-fork serve"]),
         ("make serve", [], ["make serve", "python main.py"]),
         ("docker compose up", [], ["docker compose up", "docker compose logs"]),
         ("", [], ["python main.py"]),
@@ -327,7 +329,7 @@ def test_the_same_work_in_other_words(command, same, other):
         ("PORT=1 uvicorn main:app 2>&1 | tee log", ["uvicorn main:app"], ["tee log"]),
         ("vite || exit 1\n", ["vite"], []),
         ("gunicorn main:app --bind 0.0.0.0:$PORT", ["gunicorn main:app", "uvicorn main:app"], []),
-        ("uvicorn $(cat app)", [], ["cat app", "uvicorn main:app"]),
+        ("vite $(node args.js)", [], ["node args.js", "vite"]),
         ("uvicorn 'main:app", [], ["uvicorn main:app"]),
     ],
 )
@@ -350,6 +352,13 @@ def test_a_package_json_that_is_no_file_adds_nothing(tmp_path):
     (tmp_path / "package.json").mkdir()
     assert package_scripts(tmp_path) == {}
     assert package_scripts(tmp_path / "missing") == {}
+
+
+def test_task_runners_are_no_service_whatever_the_pattern():
+    matching = matcher(service("x", patterns=(".*serve",)))
+    assert matching.match(["serve"]) is not None
+    for line in ("make serve", "python -m invoke serve", "uv run devtasks serve"):
+        assert matching.match(words(line)) is None
 
 
 def test_what_matched_is_named():
@@ -400,6 +409,7 @@ def test_a_command_is_itself(first, rest):
         ("(?i)main", None),
         ("(?i:main)", None),
         ("(a|)", None),
+        ("(longer)?x", {"x"}),
         ("", None),
     ],
 )

@@ -57,7 +57,7 @@ def words(line):
         ("sh -c 'vite & uvicorn main:app'", "sh"),
         ("sh -c 'ps -ef | grep uvicorn'", "sh"),
         ("sh -c 'uvicorn $(cat app)'", "sh"),
-        ("""sh -c 'u""v"icorn main:app'""", "sh"),
+        ("sh -c \"uvi''corn main:app\"", "sh"),
         ("bash run.sh dev", "run.sh"),
         ("-zsh", "zsh"),
         (r"cmd.exe /d /s /c vite", "vite"),
