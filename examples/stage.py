@@ -3,6 +3,7 @@
 Whatever happens, leaving a Stage ends all that was started on it and removes its folder.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -85,16 +86,13 @@ class Stage:
 
     def __init__(self, terminal: Terminal) -> None:
         self.terminal = terminal
-        self.command = Path(sys.executable).parent / "devtasks"
-        if not self.command.exists():
-            raise DemoFailed("the devtasks command is not installed here; run the demo with: make demo")
         self.folder = Path(tempfile.mkdtemp(prefix="devtasks-demo-")).resolve()
         self.shop = self.folder / "shop"
         self.other = self.folder / "other-checkout"
         self.backend_port, self.frontend_port, self.other_port = free_ports(3)
         self.bystanders: list[subprocess.Popen[bytes]] = []
         # The services and their tools come from this environment; nothing of a surrounding run goes in.
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("DEVTASKS_") and k not in AMBIENT}
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(AMBIENT) or k == "DEVTASKS_DEBUG"}
         self.environ = kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
 
     def __enter__(self) -> Self:
@@ -109,10 +107,18 @@ class Stage:
         for process in self.bystanders:
             process.kill()
             process.wait()
-        if kind is not None and self.shop.exists():
-            self.devtasks("force-clean")
+        if kind is not None:
+            self._abandon()
         wait_until(lambda: not self.inhabitants(), 5, f"something still runs in {self.folder}")
         shutil.rmtree(self.folder)
+
+    def _abandon(self) -> None:
+        """After an interruption or failure: also what was being started when it came, known to nobody yet."""
+        if self.shop.exists():
+            self.devtasks("force-clean")
+        for process in self.inhabitants():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def check_out(self) -> None:
         """Make both checkouts, the shop's on ports of its own."""
@@ -132,7 +138,7 @@ class Stage:
         colour = {"FORCE_COLOR": "1"} if self.terminal.colour else {"NO_COLOR": "1"}
         try:
             return subprocess.run(
-                [str(self.command), *arguments],
+                [sys.executable, "-m", "devtasks", *arguments],
                 cwd=self.shop,
                 env=self.environ | colour | {"COLUMNS": str(WIDTH - len(INDENT))},
                 stdin=subprocess.DEVNULL,
@@ -213,7 +219,7 @@ class Stage:
 
 
 # What would change the example's behaviour from outside.
-AMBIENT = ("ENVIRONMENT", "FORCE_COLOR", "NO_COLOR", "COLUMNS", "LINES", "PYTHONPATH")
+AMBIENT = ("DEVTASKS_", "ENVIRONMENT", "FORCE_COLOR", "NO_COLOR", "COLUMNS", "LINES", "PYTHONPATH")
 
 
 def run_bounded(argv: list[str], cwd: Path, environ: dict[str, str], seconds: float) -> int | None:
