@@ -39,6 +39,12 @@ def agree(target: Target, other: Workload) -> bool:
     return same and words_agree(work.words, other.words)
 
 
+def beside(target: Target, folder: tuple[str, ...]) -> bool:
+    """Whether `folder` is neither the target's nor above or below it."""
+    shared = min(len(folder), len(target.folder))
+    return folder[:shared] != target.folder[:shared]
+
+
 def _apps_agree(target: Target, other: Workload) -> bool:
     work = target.work
     if work.attribute and other.attribute and work.attribute != other.attribute:

@@ -11,9 +11,10 @@ import re
 from collections.abc import Sequence
 
 from devtasks.derivation import targets
-from devtasks.likeness import Target, agree, needles
+from devtasks.likeness import Target, agree, beside, needles
 from devtasks.literals import literals
 from devtasks.model import Service
+from devtasks.names import components
 from devtasks.programs import readings, task_runner, worker
 from devtasks.unwrapping import MOST_WORDS, layers
 from devtasks.workload import workload
@@ -36,15 +37,18 @@ class Matcher:
         text = cmdline.lower()
         return any(needle in text for needle in self._needles)
 
-    def match(self, argv: Sequence[str]) -> str | None:
+    def match(self, argv: Sequence[str], cwd: str | None = None) -> str | None:
         """What matched, in words for people, or None.
+
+        With `cwd`, the real path of the process's working folder, what is derived from a command matches only
+        at, below or above the folder the command runs in: `npm run dev` in a folder beside it is another service.
 
         Never matches the helpers of Python's multiprocessing and task runners. Whether the program only
         mentions the service is another question: see `programs.bystander`.
         """
         if worker(argv):
             return None
-        return self._by_regex(argv) if self._regexes else self._by_work(argv)
+        return self._by_regex(argv) if self._regexes else self._by_work(argv, cwd)
 
     def _by_regex(self, argv: Sequence[str]) -> str | None:
         texts = readings(argv)
@@ -53,15 +57,16 @@ class Matcher:
                 return None if task_runner(argv) else f"{regex.pattern[:80]} (pattern)"
         return None
 
-    def _by_work(self, argv: Sequence[str]) -> str | None:
+    def _by_work(self, argv: Sequence[str], cwd: str | None) -> str | None:
         if not self._targets or len(argv) > MOST_WORDS:
             return None
         found = layers(argv)
         work = workload(found[-1]) if found else None
         if work is None:
             return None
+        place = None if cwd is None else components(cwd)
         for target in self._targets:
-            if agree(target, work):
+            if agree(target, work) and not (place and beside(target, place)):
                 return target.label
         return None
 

@@ -354,6 +354,16 @@ def test_a_package_json_that_is_no_file_adds_nothing(tmp_path):
     assert package_scripts(tmp_path / "missing") == {}
 
 
+@pytest.mark.parametrize("command", ["npm run dev", "uvicorn main:app", "python main.py", "vite"])
+def test_the_same_command_in_a_folder_beside_is_another_service(command):
+    matching = derived(command)
+    argv = shlex.split(command)
+    for cwd in (None, "/shop", "/shop/backend", "/shop/backend/src"):
+        assert matching.match(argv, cwd) is not None
+    for cwd in ("/shop/admin", "/shop/backend2", "/other/backend"):
+        assert matching.match(argv, cwd) is None
+
+
 def test_task_runners_are_no_service_whatever_the_pattern():
     matching = matcher(service("x", patterns=(".*serve",)))
     assert matching.match(["serve"]) is not None
