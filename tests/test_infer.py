@@ -106,6 +106,7 @@ def test_procfile_dev_wins_and_is_the_whole_answer(tmp_path: Path) -> None:
         ("web: DEBUG=1 NAME='a b' ./serve x", {"command": "./serve x", "env": {"DEBUG": "1", "NAME": "a b"}}),
         ("web: PORT=4000 ./serve", {"command": "./serve", "env": {"PORT": "4000"}}),
         ("web: exec ./serve 'a b'", {"command": "./serve 'a b'", "shell": None}),
+        ("web: exec A=1 ./x", {"command": "exec A=1 ./x", "shell": True}),
         ("web: ./a && ./b", {"command": "./a && ./b", "shell": True}),
         ("web: ./a | tee log", {"shell": True}),
         ("web: ./a 2>&1 >log", {"shell": True}),
@@ -138,6 +139,12 @@ def test_procfile_ports_count_up_from_that_of_the_env_file(tmp_path: Path) -> No
     assert [keys.get("port") for keys in found.values()] == [7000, None, 7200]
     assert [keys["env"]["PORT"] for keys in found.values()] == ["{port}", "7100", "{port}"]
     assert all(keys["env_file"] == ".env" for keys in found.values())
+
+
+def test_there_is_no_port_above_the_last(tmp_path: Path) -> None:
+    found = services(tmp_path, {"Procfile": "a: x $PORT\nb: x $PORT\n", ".env": "PORT=65500\n"})
+    assert [keys.get("port") for keys in found.values()] == [65500, None]
+    assert "env" not in found["b"]
 
 
 def test_procfile_into_a_folder(tmp_path: Path) -> None:
@@ -359,6 +366,8 @@ def test_package_managers(tmp_path: Path, files: dict[str, Any], manager: str) -
 def test_the_lock_file_of_a_workspace_is_in_its_root(tmp_path: Path) -> None:
     found = services(tmp_path, {"apps/web/package.json": scripts(dev="vite"), "yarn.lock": ""})
     assert found["frontend"]["command"] == "yarn run dev"
+    found = services(tmp_path, {"apps/pnpm-lock.yaml": ""})
+    assert found["frontend"]["command"] == "pnpm run dev"
 
 
 @pytest.mark.parametrize(
