@@ -52,11 +52,12 @@ def _apps_agree(target: Target, other: Workload) -> bool:
     if work.found_by or other.found_by:
         if work.name == other.name and (work.found_by == other.found_by or work.name == "flask"):
             return True
-        told = other if work.found_by else work
-        return bool(told.path) and told.path[-1] in (work.found_by or other.found_by)
+    told = other if work.found_by else work
+    if not told.path or told.ending not in PYTHON_ENDINGS or not words_agree(work.words, other.words):
+        return False  # an app has no words
+    if work.found_by or other.found_by:
+        return told.path[-1] in (work.found_by or other.found_by)
     if not other.path or other.ending not in PYTHON_ENDINGS:
-        return False
-    if not words_agree(work.words, other.words):  # an app has none
         return False
     if work.kind != "app":
         return _is_file(target, other)

@@ -307,6 +307,8 @@ def test_scripts_of_package_json_are_followed(frontend, command, same, other):
         ("redis-server --port 6379", ["redis-server", "=redis-server *:6379"],
          ["=redis-server *:6380", "redis-cli"]),
         ("./app serve", ["./app serve"], ["./app --multiprocessing-fork serve"]),
+        ("fastapi dev", ["fastapi dev", "fastapi run main.py", "uvicorn app.main:app", "python main.py"],
+         ["python main.py migrate", "node api.js", "uvicorn shop:app", "flask run", "go run main.go"]),
         ("make serve", [], ["make serve", "python main.py"]),
         ("docker compose up", [], ["docker compose up", "docker compose logs"]),
         ("", [], ["python main.py"]),
