@@ -49,14 +49,14 @@ def _apps_agree(target: Target, other: Workload) -> bool:
     work = target.work
     if work.attribute and other.attribute and work.attribute != other.attribute:
         return False
-    if work.found_by or other.found_by:
-        if work.name == other.name and (work.found_by == other.found_by or work.name == "flask"):
-            return True
+    looked_for = work.found_by or other.found_by
+    if looked_for and work.name == other.name and (work.found_by == other.found_by or work.name == "flask"):
+        return True
     told = other if work.found_by else work
     if not told.path or told.ending not in PYTHON_ENDINGS or not words_agree(work.words, other.words):
         return False  # an app has no words
-    if work.found_by or other.found_by:
-        return told.path[-1] in (work.found_by or other.found_by)
+    if looked_for:
+        return told.path[-1] in looked_for
     if not other.path or other.ending not in PYTHON_ENDINGS:
         return False
     if work.kind != "app":
