@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,6 +27,7 @@ from devtasks.config_values import (
     words,
 )
 from devtasks.model import HealthProbe, ReadyProbe, Service
+from devtasks.values import replace
 
 host_name = matching(HOST, 'a host name or an address like "127.0.0.1" or "::1"')
 port_number = whole(1, 65535)

@@ -7,15 +7,16 @@ collection is a tuple or an immutable mapping, so that a decision can be replaye
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+from devtasks.values import Value
 
 # --- what was declared -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StopPolicy:
+class StopPolicy(Value):
     """How a service is asked to end. The signals share `timeout_seconds` equally, each tried in turn."""
 
     signals: tuple[str, ...] = ("TERM",)  # names without SIG
@@ -23,8 +24,7 @@ class StopPolicy:
     kill: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadyProbe:
+class ReadyProbe(Value):
     """When a started service counts as ready. Without a kind: it listens on its port, or else it lives."""
 
     http: str | None = None  # path or URL
@@ -36,8 +36,7 @@ class ReadyProbe:
     timeout_seconds: float = 30.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HealthProbe:
+class HealthProbe(Value):
     """What a watcher asks a running service, with Kubernetes' meanings."""
 
     http: str | None = None
@@ -52,8 +51,7 @@ class HealthProbe:
     start_period_seconds: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RestartPolicy:
+class RestartPolicy(Value):
     """When a watcher starts a service again: at most `max` times in any `window_seconds`."""
 
     policy: Literal["always", "on-failure", "never"] = "on-failure"
@@ -65,8 +63,7 @@ class RestartPolicy:
     memory_above_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
+class Service(Value):
     """One process tree the project wants to run.
 
     A service with `instances = 3` becomes three of these, `name` NAME.1 to NAME.3 and `group` NAME; tasks and
@@ -79,7 +76,7 @@ class Service:
     command: tuple[str, ...]  # the words of argv; with `shell`, one string for sh -c
     shell: bool = False
     cwd: Path
-    env: Mapping[str, str] = field(default_factory=dict)  # `env` only; `env_file` is read at each start
+    env: Mapping[str, str] = MappingProxyType({})  # `env` only; `env_file` is read at each start
     env_file: Path | None = None
     before: tuple[tuple[str, ...], ...] = ()
     host: str = "127.0.0.1"
@@ -104,8 +101,7 @@ class Service:
         return self.ports[0] if self.ports else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Project:
+class Project(Value):
     """A root folder and what is to run in it."""
 
     name: str
@@ -125,8 +121,7 @@ class Project:
 # --- what was observed -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Identity:
+class Identity(NamedTuple):
     """One process for all time: a PID alone is reused, and so is a boot's clock."""
 
     boot: str  # boot id of the kernel
@@ -135,8 +130,7 @@ class Identity:
     start: int  # start time as the world counts it (Linux: clock ticks since boot)
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(NamedTuple):
     """One row of the process table, as read in one look. Nothing here follows the process afterwards."""
 
     pid: int
@@ -164,8 +158,7 @@ class Process:
         return self.state in ("Z", "X")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Details:
+class Details(Value):
     """What is read of candidates only. None: could not be read, which proves nothing."""
 
     cwd: str | None = None
@@ -174,8 +167,7 @@ class Details:
     namespaces: tuple[int, int, int] | None = None  # pid, mnt, net
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class Snapshot(Value):
     """The process table at one moment."""
 
     boot: str
@@ -189,8 +181,7 @@ class Snapshot:
         return Identity(self.boot, self.namespace, process.pid, process.start)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(Value):
     """One start of a service, as the state remembers it. `main` is None between intent and spawn."""
 
     nonce: str
@@ -214,16 +205,14 @@ class Run:
 EvidenceKind = Literal["pid-file", "marker", "descendant", "cgroup", "session", "port", "pattern"]
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """One reason why a process is ours."""
 
     kind: EvidenceKind
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """One rule of the ownership contract, applied to one process. `holds` None: could not be told."""
 
     rule: str
@@ -231,8 +220,7 @@ class Rule:
     detail: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
+class Match(Value):
     """A process that is ours, the service it belongs to, and why."""
 
     process: Process
@@ -245,8 +233,7 @@ class Match:
         return any(item.kind not in ("port", "pattern") for item in self.evidence)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rejection:
+class Rejection(Value):
     """A process that looked like a service's and is left alone, and why."""
 
     process: Process

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 
 from devtasks import pidfile, statedir
 from devtasks.model import Details, Match, Process, Project, Rejection, Run, Service, Snapshot
@@ -11,11 +10,11 @@ from devtasks.ownership import Facts, Judge
 from devtasks.patterns import matcher
 from devtasks.places import Places
 from devtasks.state import State
+from devtasks.values import Value, replace
 from devtasks.world import World
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
+class Observation(Value):
     """What is there, and whose it is. PIDs are those of `table`, the process table that was judged."""
 
     project: Project
@@ -85,9 +84,9 @@ class Observer:
         for pid in pids:
             old, new = rows[pid], fresh.get(pid)
             if new is None or new.start != old.start:
-                rows[pid] = replace(old, state="X")
+                rows[pid] = old._replace(state="X")
             else:
-                rows[pid] = new if new.ppid == old.ppid else replace(new, ppid=old.ppid)
+                rows[pid] = new._replace(ppid=old.ppid)
         return self._judge(replace(before.table, processes=rows), before=before, only=pids)
 
     # ----------------------------------------------------------------------------------------------------

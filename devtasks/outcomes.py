@@ -5,10 +5,10 @@ The keys of the JSON shapes in docs/json.md are these fields; whatever else is h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from devtasks.model import Evidence, Rule
+from devtasks.values import Value
 
 State = Literal[
     "running", "starting", "unhealthy", "stopped", "stale", "orphaned", "failed", "foreign", "elsewhere"
@@ -16,8 +16,7 @@ State = Literal[
 Outcome = Literal["started", "already-running", "not-ready", "exited", "refused"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holder:
+class Holder(Value):
     """A stranger on one of our ports. `pid` None: somebody we may not see."""
 
     pid: int | None
@@ -25,8 +24,7 @@ class Holder:
     cwd: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceStatus:
+class ServiceStatus(Value):
     name: str
     state: State
     health: str | None
@@ -41,8 +39,7 @@ class ServiceStatus:
     detail: str | None = None  # one line for people: why it is stale, failed, foreign …
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
+class Status(Value):
     project: str
     environment: str
     services: tuple[ServiceStatus, ...]
@@ -58,8 +55,7 @@ class Status:
         return 4 if states & {"elsewhere", "starting"} else 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessRow:
+class ProcessRow(Value):
     pid: int
     ppid: int
     command: str
@@ -71,15 +67,13 @@ class ProcessRow:
     evidence: tuple[Evidence, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessGroup:
+class ProcessGroup(Value):
     name: str
     processes: tuple[ProcessRow, ...]
     guarantee: str | None = None  # what holds the run together: cgroup, runner, or marker alone
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RejectedRow:
+class RejectedRow(Value):
     """Considered and left alone. `cwd` is for people."""
 
     pid: int
@@ -89,15 +83,13 @@ class RejectedRow:
     cwd: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Processes:
+class Processes(Value):
     project: str
     services: tuple[ProcessGroup, ...]
     rejected: tuple[RejectedRow, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
+class Started(Value):
     """`detail` says in a line what went wrong or was noticed; `log_tail` are the service's last words."""
 
     name: str
@@ -112,8 +104,7 @@ class Started:
     exit_code: int = 0  # of the command, if this outcome decides it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartReport:
+class StartReport(Value):
     ok: bool
     dry_run: bool
     services: tuple[Started, ...]
@@ -123,14 +114,12 @@ class StartReport:
         return max((item.exit_code for item in self.services), default=0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Survivor:
+class Survivor(Value):
     pid: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stopped:
+class Stopped(Value):
     """How each process of one service ended. In a dry run `stopped` (or, by force, `killed`) is the plan."""
 
     name: str
@@ -143,8 +132,7 @@ class Stopped:
     removed: tuple[str, ...] = ()  # files
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StopReport:
+class StopReport(Value):
     ok: bool
     dry_run: bool
     seconds: float
@@ -155,8 +143,7 @@ class StopReport:
         return 0 if self.ok else 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RestartReport:
+class RestartReport(Value):
     ok: bool
     stop: StopReport
     start: StartReport
@@ -166,22 +153,19 @@ class RestartReport:
         return max(self.stop.exit_code, self.start.exit_code)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
+class Running(Value):
     service: str
     pid: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CleanReport:
+class CleanReport(Value):
     dry_run: bool
     removed: tuple[str, ...]
     running: tuple[Running, ...]
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
+class Explanation(Value):
     """Every rule applied to one process. `verdict` begins with "ours" or "not ours"."""
 
     pid: int
@@ -190,22 +174,19 @@ class Explanation:
     rules: tuple[Rule, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExplainReport:
+class ExplainReport(Value):
     """One process by PID, or all holders of a port."""
 
     explanations: tuple[Explanation, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogLines:
+class LogLines(Value):
     """The last lines of the services' logs, as (service, line)."""
 
     lines: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proposal:
+class Proposal(Value):
     """The table that `init` wrote to `path`, or would write: then `path` is None."""
 
     content: str

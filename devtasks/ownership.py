@@ -8,18 +8,19 @@ doubt that the project is its place? Everything the judge knows comes in as `Fac
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 from devtasks import programs
 from devtasks.model import Details, Evidence, EvidenceKind, Match, Process, Project, Rejection, Rule, Run, Snapshot
 from devtasks.patterns import Matcher
 from devtasks.places import Places
+from devtasks.values import Value
 
 _NOBODY = Details()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(Value):
     """All that a judgement rests on.
 
     `details` may be a lazy mapping: it is asked for candidates only. `holders` maps a configured port to every
@@ -36,12 +37,11 @@ class Facts:
     me: Details
     users: frozenset[int]  # whose processes a sweep may reach
     callers: frozenset[int]
-    holders: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
-    cgroup_members: Mapping[int, Run] = field(default_factory=dict)
+    holders: Mapping[int, tuple[int, ...]] = MappingProxyType({})
+    cgroup_members: Mapping[int, Run] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Owned:
+class Owned(NamedTuple):
     """Proven to belong to a service's run."""
 
     service: str
@@ -51,8 +51,7 @@ class Owned:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Barred:
+class Barred(NamedTuple):
     """The walk ended here. `entirely`: no rule may make it ours; else port and pattern still may."""
 
     reason: str

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal
 
 from devtasks.model import Match, Process, Run, Service
 from devtasks.observing import Observation
 from devtasks.planning import roots
+from devtasks.values import Value
 
 Standing = Literal["running", "beginning", "orphaned", "elsewhere", "absent"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stand:
+class Stand(Value):
     """`main` is the process that stands for the service while it is running, and then only."""
 
     standing: Standing

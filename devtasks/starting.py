@@ -11,7 +11,7 @@ import os
 import secrets
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from devtasks import launching, locks, logs, pidfile, statedir
 from devtasks.errors import DevtasksError, Interrupted, Refused
@@ -24,6 +24,7 @@ from devtasks.probes import Readiness
 from devtasks.readying import LOG_LINES, Begun, Waiter, how_it_ended
 from devtasks.standing import stand
 from devtasks.stopping import Stopper
+from devtasks.values import replace
 
 _HALF_DONE_SECONDS = 2.0  # how long a runner may take to launch its service or to give up
 _LOOK_SECONDS = 0.005

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from dataclasses import dataclass, field
 
 from devtasks import logs, pidfile, statedir
 from devtasks.model import Project, Service
@@ -12,16 +11,16 @@ from devtasks.state import State
 from devtasks.world import World
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Tidier:
     """Removes files, or in a dry run only says which. `removed` and `notes` collect what it did and left alone."""
 
-    project: Project
-    world: World
-    state: State
-    dry_run: bool = False
-    removed: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    def __init__(self, project: Project, world: World, state: State, *, dry_run: bool = False) -> None:
+        self.project = project
+        self.world = world
+        self.state = state
+        self.dry_run = dry_run
+        self.removed: list[str] = []
+        self.notes: list[str] = []
 
     def pid_file(
         self, service: Service, *, ended: Collection[int] = (), read: pidfile.Reading | None = None

@@ -6,7 +6,7 @@ The tasks, the `devtasks` command and whatever else offers a verb call these and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from devtasks import logs as log_files
 from devtasks.errors import DevtasksError
@@ -29,36 +29,32 @@ from devtasks.planning import levels, roots, with_dependencies
 from devtasks.showing import Showing, command_line, rejected_row
 from devtasks.standing import stand
 from devtasks.state import State
-from devtasks.stopping import Ended, Stopper
-from devtasks.tidying import Tidier
 from devtasks.world import World, this_world
 
+if TYPE_CHECKING:
+    from devtasks.stopping import Ended
 
-@dataclass(slots=True, kw_only=True)
+
 class Scope:
     """One project on this machine, for one command. `tell` takes a line of progress for people."""
 
-    project: Project
-    world: World
-    state: State
-    observer: Observer
-    tell: Callable[[str], None]
-    told: set[str] = field(default_factory=set)
+    def __init__(self, project: Project, world: World, state: State, tell: Callable[[str], None]) -> None:
+        self.project = project
+        self.world = world
+        self.state = state
+        self.observer = Observer(world, project, state)
+        self.tell = tell
 
     def close(self) -> None:
         """Say what the state noticed, and let go of it."""
-        for note in self.state.notes:
-            if note not in self.told:
-                self.told.add(note)
-                self.tell(note)
+        for note in dict.fromkeys(self.state.notes):
+            self.tell(note)
         self.state.close()
 
 
 def scope(project: Project, *, tell: Callable[[str], None]) -> Scope:
     """Get ready to observe `project`. Writes nothing."""
-    world = this_world()
-    state = State.open(project, create=False)
-    return Scope(project=project, world=world, state=state, observer=Observer(world, project, state), tell=tell)
+    return Scope(project, this_world(), State.open(project, create=False), tell)
 
 
 # --- what only looks -----------------------------------------------------------------------------------
@@ -156,6 +152,8 @@ def _end(
     dry_run: bool,
     logs_too: bool,
 ) -> StopReport:
+    from devtasks.stopping import Stopper
+
     began = scope.world.monotonic()
     services = select(scope.project, names)
     seen = scope.observer.observe()
@@ -200,9 +198,11 @@ def _stop_plan(scope: Scope, seen: Observation, name: str, *, force: bool) -> St
 
 def _stopped(scope: Scope, ended: Ended, service: Service | str, *, logs_too: bool) -> Stopped:
     """Tidy up after one service, and tell how it went."""
+    from devtasks.tidying import Tidier
+
     name = service if isinstance(service, str) else service.name
     ending, seen = ended.endings[name], ended.observation
-    tidier = Tidier(project=scope.project, world=scope.world, state=scope.state)
+    tidier = Tidier(scope.project, scope.world, scope.state)
     if not ending.survivors:
         for run in scope.state.open_runs(name):
             if run.boot == scope.world.boot and run.namespace == scope.world.namespace:
@@ -256,10 +256,12 @@ def restart(
 
 def clean(scope: Scope, names: tuple[str, ...], *, older_than_days: float, dry_run: bool) -> CleanReport:
     """Remove what is stale: dead PID files, old logs, finished runs. Signals nothing."""
+    from devtasks.tidying import Tidier
+
     services = select(scope.project, names)
     seen = scope.observer.observe()
     running = tuple(Running(service=s.name, pid=m.process.pid) for s in services for m in seen.of(s.name))
-    tidier = Tidier(project=scope.project, world=scope.world, state=scope.state, dry_run=dry_run)
+    tidier = Tidier(scope.project, scope.world, scope.state, dry_run=dry_run)
     for service in services:
         if not seen.of(service.name):
             tidier.pid_file(service)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import sys
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +17,7 @@ from devtasks.model import Evidence, Rule
 from devtasks.report import look, shapes, text
 from devtasks.report.look import Look, columns, look_for
 from devtasks.report.output import Output
+from devtasks.values import replace
 
 PLAIN = Look()
 LONG = "/srv/shop/.venv/bin/python /srv/shop/.venv/bin/uvicorn main:app --reload --host 127.0.0.1 --port 8000"

@@ -7,7 +7,6 @@ where there is no /proc.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import random
 import select
@@ -24,6 +23,7 @@ import pytest
 from toolbox import PATIENCE_SECONDS, PYTHON, eventually
 
 from devtasks.model import Process
+from devtasks.values import replace
 from devtasks.world import World, this_world
 from devtasks.world.binding import taken
 from devtasks.world.checked import CheckedHandle
@@ -357,7 +357,7 @@ def test_both_worlds_tell_the_same(nursery):
     one, other = LinuxWorld(), PortableWorld()
     assert (one.boot, one.namespace) == (other.boot, other.namespace)
     mine, theirs = row_of(one, child.pid), row_of(other, child.pid)
-    assert dataclasses.replace(mine, state="S") == dataclasses.replace(theirs, state="S")
+    assert mine._replace(state="S") == theirs._replace(state="S")
     assert one.identity(mine) == other.identity(theirs)
     assert one.details([child.pid]) == other.details([child.pid])
 
@@ -404,8 +404,8 @@ def test_newer_finds_the_present_owner_of_a_reused_number(world, nursery):
     row = snapshot.processes[child.pid]
     # the cursor of before the child was created
     cursor = None if snapshot.cursor is None else child.pid - 1
-    stale = {**snapshot.processes, child.pid: dataclasses.replace(row, start=row.start - 1)}
-    before = dataclasses.replace(snapshot, processes=stale, cursor=cursor)
+    stale = {**snapshot.processes, child.pid: row._replace(start=row.start - 1)}
+    before = replace(snapshot, processes=stale, cursor=cursor)
 
     after, pids = world.newer(before)
 
@@ -523,7 +523,7 @@ def test_another_start_is_another_process(world, nursery):
     child = nursery.python(IDLE)
     row = row_of(world, child.pid)
     for start in (row.start - 1, row.start + 1):
-        assert world.pin(dataclasses.replace(row, start=start)) is None
+        assert world.pin(row._replace(start=start)) is None
 
 
 def test_a_thread_is_no_process(world, nursery):

@@ -14,9 +14,9 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 
 from devtasks.model import Details, Identity, Process, Snapshot
+from devtasks.values import replace
 from devtasks.world import Handle, cgroup, sockets
 
 _PF_KTHREAD = 0x00200000
