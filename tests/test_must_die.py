@@ -211,7 +211,8 @@ def test_a_child_in_a_namespace_of_its_own(scratch: Scratch, flags: list[str], o
     port = free_port()
     inner = [PYTHON, "main.py", "--name", "inner", "--mute"]
     words = [PYTHON, "parent.py", "run", "--port", str(port), "unshare", *flags, *inner]
-    scratch.declare({"web": {"command": words, "port": port}})
+    # The first process of a PID namespace takes no TERM without a handler.
+    scratch.declare({"web": {"command": words, "port": port, "stop": {"timeout": 1}}})
     main = being(scratch.start())
     eventually(lambda: scratch.stage.announced("inner"), "the process inside is there")
     # Inside another PID namespace it announced a number that means nothing here.
@@ -271,7 +272,7 @@ def test_a_supervisor_that_respawns_its_child(scratch: Scratch, words: list[str]
 @pytest.mark.parametrize("command", ["stop", "force-clean"])
 def test_twenty_that_respawn_each_other(scratch: Scratch, command: str) -> None:
     scratch.install("ring.py")
-    scratch.declare({"web": {"command": [PYTHON, "ring.py"]}})
+    scratch.declare({"web": {"command": [PYTHON, "ring.py"], "stop": {"timeout": 1}}})
     scratch.start()
     scratch.stage.one("main")
     victim = scratch.stage.one("member-11")

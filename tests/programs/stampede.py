@@ -1,7 +1,7 @@
 """Run `devtasks ARGUMENTS…` 200 times at once: `stampede.py COUNT ARGUMENTS…`. Prints a JSON list of outcomes.
 
 The processes are forked from one that has imported the program, and released together: what differs from 200
-shells is only that more of them are really at it at the same moment. Each outcome is [exit code, output].
+shells is only that more of them are really at it at the same moment. Each outcome is [exit code, output, errors].
 """
 
 import contextlib
@@ -18,7 +18,7 @@ with contextlib.suppress(ImportError):
 ready, release = os.pipe(), os.pipe()
 outputs, children = [], []
 for _ in range(count):
-    output = tempfile.TemporaryFile()  # noqa: SIM115
+    output, errors = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
     pid = os.fork()
     if pid == 0:
         os.close(release[1])
@@ -27,7 +27,7 @@ for _ in range(count):
         for descriptor in (*ready, release[0]):
             os.close(descriptor)
         os.dup2(output.fileno(), 1)
-        os.dup2(output.fileno(), 2)
+        os.dup2(errors.fileno(), 2)
         sys.argv = ["devtasks", *arguments]
         code = 70
         try:
@@ -40,15 +40,18 @@ for _ in range(count):
                 sys.stdout.flush()
             os._exit(code)
     children.append(pid)
-    outputs.append(output)
+    outputs.append((output, errors))
 os.close(release[0])
 arrived = 0
 while arrived < count:
     arrived += len(os.read(ready[0], count))
 os.close(release[1])
 results = []
-for pid, output in zip(children, outputs, strict=True):
+for pid, files in zip(children, outputs, strict=True):
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    output.seek(0)
-    results.append([code, output.read().decode("utf-8", "replace")])
+    said = []
+    for file in files:
+        file.seek(0)
+        said.append(file.read().decode("utf-8", "replace"))
+    results.append([code, *said])
 print(json.dumps(results))
