@@ -17,10 +17,9 @@ from devtasks.infer import Inference, infer
 from devtasks.loading import OWN_FILE, PYPROJECT
 from devtasks.textfile import read_bytes
 
-_MINIMAL = """
-[{prefix}services.backend]
-command = "uvicorn main:app --host {{host}} --port {{port}}"
-port = 8000"""
+_MINIMAL = (
+    '[{prefix}services.backend] with command = "uvicorn main:app --host {{host}} --port {{port}}" and port = 8000'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +62,10 @@ def write(root: Path, *, environ: Mapping[str, str]) -> Path:
     newline = "\r\n" if b"\r\n" in before else "\n"
     after = before + text.replace("\n", newline).encode()
     if not _adds_only(before, after, inference.table, target):
-        raise UsageError(f"{target.path}: a table cannot be added at its end; add it by hand", hint=propose(root))
-    _replace(target.path, after)
-    return target.path
-
-
-def _target(root: Path) -> _Target:
-    own, pyproject = root / OWN_FILE, root / PYPROJECT
-    if os.path.lexists(own):
-        raise UsageError(f"{own} is there already; change it, or remove it first")
+        raise UsageError(
+            f"{target.path}: a table cannot be added at its end",
+            hint="write `tool` with headers, [tool.NAME], and try again",
+        )
     if not os.path.lexists(pyproject):
         return _Target(own, None)
     try:
@@ -92,7 +86,7 @@ def _inferred(root: Path, target: _Target) -> Inference:
     inference = infer(root)
     if not inference.table:
         left_out = "".join(f"\n  {note}" for note in inference.notes)
-        hint = f"name one in {target.path.name}:{_MINIMAL.format(prefix=target.prefix)}"
+        hint = f"name one in {target.path.name}: {_MINIMAL.format(prefix=target.prefix)}"
         raise UsageError(f"no service can be inferred in {root}{left_out}", hint=hint)
     return inference
 

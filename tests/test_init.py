@@ -122,7 +122,7 @@ def test_nothing_to_write_down(tmp_path: Path, package: bool) -> None:
     assert raised.value.exit_code == 2
     assert "Procfile line 1" in raised.value.message
     assert raised.value.hint is not None
-    minimal = "\n".join(raised.value.hint.partition("\n")[2].splitlines())
+    minimal = raised.value.hint.partition(": ")[2].replace(" with ", "\n").replace(" and ", "\n")
     table = tomllib.loads(minimal)
     assert ("tool" in table) == package
     table = table["tool"]["devtasks"] if package else table
