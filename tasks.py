@@ -58,4 +58,10 @@ def build(c: Context) -> None:
     python(c, "-m build --wheel")
 
 
+@task
+def benchmark(c: Context) -> None:
+    """Measure speed and memory, each as a ratio to a baseline of the same run."""
+    python(c, "-m benchmarks")
+
+
 ns = devtasks.collection(__name__)
