@@ -66,6 +66,14 @@ def write(root: Path, *, environ: Mapping[str, str]) -> Path:
             f"{target.path}: a table cannot be added at its end",
             hint="write `tool` with headers, [tool.NAME], and try again",
         )
+    _replace(target.path, after)
+    return target.path
+
+
+def _target(root: Path) -> _Target:
+    own, pyproject = root / OWN_FILE, root / PYPROJECT
+    if os.path.lexists(own):
+        raise UsageError(f"{own} is there already; change it, or remove it first")
     if not os.path.lexists(pyproject):
         return _Target(own, None)
     try:
