@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from devtasks import pidfile, statedir
 from devtasks.model import Details, Match, Process, Project, Rejection, Run, Service, Snapshot
-from devtasks.ownership import Facts, Judge
-from devtasks.patterns import matcher
-from devtasks.places import Places
+from devtasks.ownership import Facts, Judge, Places
+from devtasks.programs.patterns import matcher
 from devtasks.state import State
 from devtasks.values import Value, replace
 from devtasks.world import World
@@ -207,7 +206,7 @@ def _runners(judge: Judge, table: Snapshot) -> dict[str, tuple[Process, ...]]:
     found: dict[str, tuple[Process, ...]] = {}
     for row in table.processes.values():
         if row.runner and not row.gone:
-            service = judge.is_runner(row)
+            service = judge.run_attended(row)
             if service is not None:
                 found[service] = (*found.get(service, ()), row)
     return found

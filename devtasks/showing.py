@@ -198,7 +198,7 @@ class Showing:
         return Explanation(pid=pid, command=command_line(row), verdict=words, rules=judge.explain(pid))
 
     def _plain_reason(self, row: Process) -> str:
-        service = self._seen.judge.is_runner(row)
+        service = self._seen.judge.run_attended(row)
         if service is not None:
             return f"it is the runner of {service}, which leaves by itself when the service has ended"
         failed = next((rule for rule in self._seen.judge.explain(row.pid)[:4] if not rule.holds), None)

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devtasks.derivation import package_scripts
-from devtasks.literals import literals
 from devtasks.model import Service
-from devtasks.patterns import matcher
 from devtasks.programs import bystander, spawns_its_own
+from devtasks.programs.derivation import package_scripts
+from devtasks.programs.literals import literals
+from devtasks.programs.patterns import matcher
 
 BACKEND = Path("/shop/backend")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from devtasks.names import word_set
+from devtasks.programs.names import word_set
 
 SHELLS = word_set(
     """

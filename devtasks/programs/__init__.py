@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from devtasks.bystanders import bystander, spawns_its_own, task_runner, users_own
-from devtasks.interpreters import INTERPRETERS
-from devtasks.names import base_name
-from devtasks.unwrapping import layers
+from devtasks.programs.bystanders import bystander, spawns_its_own, task_runner, users_own
+from devtasks.programs.interpreters import INTERPRETERS
+from devtasks.programs.names import base_name
+from devtasks.programs.unwrapping import layers
 
 LONGEST_TEXT = 4096  # characters: what a user's regex may have to walk through
 

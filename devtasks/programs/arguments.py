@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from devtasks.option_tables import COMMON, LONG_NAMES, TABLES
+from devtasks.programs.option_tables import COMMON, LONG_NAMES, TABLES
 
 
 class Word(NamedTuple):

@@ -10,14 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from devtasks.derivation import targets
-from devtasks.likeness import Target, agree, beside, needles
-from devtasks.literals import literals
 from devtasks.model import Service
-from devtasks.names import components
 from devtasks.programs import readings, task_runner, worker
-from devtasks.unwrapping import MOST_WORDS, layers
-from devtasks.workload import workload
+from devtasks.programs.derivation import targets
+from devtasks.programs.likeness import Target, agree, beside, needles
+from devtasks.programs.literals import literals
+from devtasks.programs.names import components
+from devtasks.programs.unwrapping import MOST_WORDS, layers
+from devtasks.programs.workload import workload
 
 
 class Matcher:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from devtasks.arguments import Arguments, Word, address_port, read_arguments
-from devtasks.interpreters import INTERPRETERS
-from devtasks.managers import package_script
-from devtasks.names import base_name, components, extension
-from devtasks.shells import SHELLS
-from devtasks.unwrapping import Layer
+from devtasks.programs.arguments import Arguments, Word, address_port, read_arguments
+from devtasks.programs.interpreters import INTERPRETERS
+from devtasks.programs.managers import package_script
+from devtasks.programs.names import base_name, components, extension
+from devtasks.programs.shells import SHELLS
+from devtasks.programs.unwrapping import Layer
 
 _ASGI = frozenset(("uvicorn", "gunicorn", "hypercorn", "daphne", "granian", "waitress-serve"))
 FOUND_BY = {"fastapi": frozenset(("main", "app", "api")), "flask": frozenset(("app", "wsgi"))}

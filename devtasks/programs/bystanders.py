@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from devtasks.bystander_names import (
+from devtasks.programs.bystander_names import (
     BUNDLES,
     CONSOLES,
     EDITOR_FOLDERS,
@@ -15,11 +15,11 @@ from devtasks.bystander_names import (
     TASK_RUNNERS,
     USERS_OWN,
 )
-from devtasks.interpreters import run_by
-from devtasks.managers import MANAGERS, installs, package_script
-from devtasks.names import components, word_set
-from devtasks.shells import SHELLS
-from devtasks.unwrapping import Layer, layers
+from devtasks.programs.interpreters import run_by
+from devtasks.programs.managers import MANAGERS, installs, package_script
+from devtasks.programs.names import components, word_set
+from devtasks.programs.shells import SHELLS
+from devtasks.programs.unwrapping import Layer, layers
 
 _REPLS = frozenset(("python", "pypy", "node", "ruby", "php", "deno", "bun"))
 _LANGUAGE_SERVER = ("-language-server", "-languageserver", "_language_server", "-langserver", "-lsp")

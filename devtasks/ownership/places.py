@@ -6,6 +6,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from devtasks.model import Details, Process
+from devtasks.programs import script
+
 _TABLE_BYTES = 1 << 20
 
 
@@ -27,6 +30,19 @@ class Places:
         """False for a root that is `/`, the home folder or above it: everything a user does is inside."""
         home = os.path.realpath(os.path.expanduser("~"))
         return self.root != "/" and os.path.commonpath([self.root, home]) != self.root
+
+    def holds(self, process: Process, details: Details) -> bool | None:
+        """Whether a process is inside the project. None: it could not be told.
+
+        Its working folder decides where that is in anybody's project; else its executable or its script.
+        """
+        owner = self.owner(details.cwd) if details.cwd else None
+        if owner is not None:
+            return owner == self.root
+        places = (details.exe, script(process.argv))
+        if any(self.inside(path) for path in places if path):
+            return True
+        return None if details.cwd is None else False
 
     def inside(self, path: str) -> bool:
         """Whether `path`, a folder or a file, belongs to our project."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from devtasks.arguments import words_agree
-from devtasks.names import components
-from devtasks.workload import FOUND_BY, PYTHON_ENDINGS, Workload
+from devtasks.programs.arguments import words_agree
+from devtasks.programs.names import components
+from devtasks.programs.workload import FOUND_BY, PYTHON_ENDINGS, Workload
 
 
 class Target(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from devtasks.names import word_set
+from devtasks.programs.names import word_set
 
 MANAGERS = frozenset(("npm", "pnpm", "yarn", "bun", "deno", "node"))
 

@@ -6,7 +6,7 @@ without folder, `.exe` and version.
 
 from __future__ import annotations
 
-from devtasks.names import word_set
+from devtasks.programs.names import word_set
 
 
 def _names(kind: str, text: str) -> dict[str, str]:

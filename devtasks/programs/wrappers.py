@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from devtasks.names import word_set
-from devtasks.shells import Simple, assignment, services, simple_commands
+from devtasks.programs.names import word_set
+from devtasks.programs.shells import Simple, assignment, services, simple_commands
 
 
 class Wrapper(NamedTuple):

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from devtasks import wrappers
-from devtasks.interpreters import run_by
-from devtasks.names import base_name, program_name, script_name
+from devtasks.programs import wrappers
+from devtasks.programs.interpreters import run_by
+from devtasks.programs.names import base_name, program_name, script_name
 
 MOST_WORDS = 128
 LONGEST_WORD = 4096

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from devtasks.likeness import Target
-from devtasks.managers import package_script
 from devtasks.model import Service
-from devtasks.names import components
 from devtasks.programs import task_runner
-from devtasks.shells import services, simple_commands
-from devtasks.unwrapping import layers
-from devtasks.workload import Workload, workload
+from devtasks.programs.likeness import Target
+from devtasks.programs.managers import package_script
+from devtasks.programs.names import components
+from devtasks.programs.shells import services, simple_commands
+from devtasks.programs.unwrapping import layers
+from devtasks.programs.workload import Workload, workload
 
 _DEEPEST = 4  # scripts that run scripts
 _MOST = 64

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from devtasks.names import word_set
-from devtasks.shells import SHELLS
+from devtasks.programs.names import word_set
+from devtasks.programs.shells import SHELLS
 
 
 class Run(NamedTuple):
