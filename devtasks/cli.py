@@ -49,15 +49,14 @@ def _complete(words: list[str], output: Output) -> int:
 
 
 def folder_for(root: str | None) -> Path:
-    """The folder to work in: `root`, else that of the project around the current folder, else the current one.
+    """That of the project around `root` (None: the current folder); where there is no project, that folder itself.
 
     Raises UsageError when `root` is no folder.
     """
-    if root is None:
-        return loading.find_root(Path.cwd()) or Path.cwd()
-    if not Path(root).is_dir():
+    if root is not None and not Path(root).is_dir():
         raise UsageError(f'--root: there is no folder "{root}"')
-    return Path(root)
+    start = Path.cwd() if root is None else Path(root)
+    return loading.find_root(start) or start
 
 
 class Devtasks(Program):

@@ -21,10 +21,10 @@ def guarded(work: Callable[[], int], output: Output) -> int:
         with _signals_raised():
             code = work()
     except KeyboardInterrupt:
-        output.tell("interrupted")
+        output.remark("interrupted")
         return 128 + signal.SIGINT
     except Interrupted as interrupted:
-        output.tell(f"ended by {signal.Signals(interrupted.number).name}")
+        output.remark(f"ended by {signal.Signals(interrupted.number).name}")
         return interrupted.exit_code
     except DevtasksError as error:
         return _told(error, output)

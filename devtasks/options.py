@@ -70,7 +70,7 @@ def _flag(
     return {"help": help_text, "value": value, "check": check}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Flags:
     """What was asked for, checked. A task offers the flags that its row in `tasks.VERBS` names.
 

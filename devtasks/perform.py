@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,11 @@ from devtasks.errors import UsageError
 from devtasks.model import Project
 from devtasks.options import Flags
 from devtasks.report.output import Output
+from devtasks.values import Value
 from devtasks.verbs import Scope
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+class Call(Value):
     """What was asked for. `names` are of services or groups, unchecked; none of them means all."""
 
     folder: Path

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from invoke.parser.argument import Argument
 from invoke.parser.context import ParserContext
 
 from devtasks.errors import UsageError
+from devtasks.values import Value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grammar:
+class Grammar(Value):
     """What may be typed: tasks by name with their flags, the program's own flags, and services.
 
     A word after a task that takes services is one of them before it is a task: a service may be called `logs`.

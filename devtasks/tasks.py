@@ -7,8 +7,8 @@ row in VERBS and a function of the same name in `perform.py`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from invoke.context import Context
@@ -17,10 +17,10 @@ from invoke.parser.argument import Argument
 from invoke.tasks import Task
 
 from devtasks import bytecode, options
+from devtasks.values import Value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verb:
+class Verb(Value):
     """What the program can do, as it is listed. `flags` are names of `options.Flags`."""
 
     name: str
@@ -28,7 +28,7 @@ class Verb:
     help: str
     flags: tuple[str, ...]
     one: str | None = None  # the help of the task for one {service}, where there is one
-    helps: Mapping[str, str] = field(default_factory=dict)  # what a flag means here, where it differs
+    helps: Mapping[str, str] = MappingProxyType({})  # what a flag means here, where it differs
 
 
 RUN, LOOK, TIDY = "Run", "Look", "Set up and tidy up"
@@ -126,6 +126,10 @@ class VerbTask(Task[Any]):
 
     def __hash__(self) -> int:
         return id(self)
+
+    def __deepcopy__(self, _memo: object) -> VerbTask:
+        """Itself: Invoke copies the tasks of a `ns` one by one, and there is nothing in ours that changes."""
+        return self
 
 
 def tasks(folder: Path, services: Iterable[str]) -> Iterator[VerbTask]:

@@ -10,7 +10,7 @@ from devtasks import options
 from devtasks.tasks import VERBS, VerbTask
 
 CORE_FLAGS = (
-    ("-C, --root DIR", "Work in the project in DIR, not in the one around the current folder."),
+    ("-C, --root DIR", "Work as if started in DIR."),
     ("-R, --dry", "The same as --dry-run after each task."),
     ("-l, --list", "List all tasks, those of each service too."),
     ("-h, --help [TASK]", "Show this, or what a task does and takes."),

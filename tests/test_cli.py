@@ -136,7 +136,7 @@ def test_the_project_is_found_from_below_or_named(shop: Scratch, tmp_path: Path)
     for words, cwd in (((), below), (("-C", str(shop.root)), tmp_path), ((f"--root={shop.root}",), tmp_path)):
         done = shop.raw(*words, "status", "--json", cwd=cwd)
         assert [row["name"] for row in json.loads(done.stdout)["services"]] == ["backend", "frontend", "logs"]
-    assert cli.folder_for(str(shop.root)) == shop.root
+    assert cli.folder_for(str(below)) == shop.root
     with pytest.raises(UsageError):
         cli.folder_for(str(shop.root / "devtasks.toml"))
 

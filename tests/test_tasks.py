@@ -218,6 +218,25 @@ def test_a_listing_imports_nothing_that_only_running_needs(project: Path):
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
 
 
+def test_what_a_task_imports_stays_compiled_although_invoke_forbids_it(scratch: Scratch):
+    scratch.declare({"web": {"command": ["sleep", "1"]}})
+    cache = scratch.root / "compiled"
+    environ = {**scratch.stage.environ, "PYTHONPYCACHEPREFIX": str(cache)}
+    for forbidden in ("1", ""):
+        done = subprocess.run(
+            [sys.executable, "-m", "invoke", "status"],
+            cwd=scratch.root,
+            env={**environ, "PYTHONDONTWRITEBYTECODE": forbidden},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        names = {path.name.partition(".")[0] for path in cache.rglob("*.pyc")}
+        assert ({"tasks", "perform", "verbs", "text"} <= names) is not bool(forbidden)
+
+
 def test_a_task_can_be_called_from_python(project: Path, monkeypatch: pytest.MonkeyPatch):
     calls: list[dict[str, Any]] = []
     monkeypatch.setattr(perform, "perform", lambda *_args, **_kw: calls.append(_args[3]) or 3)
@@ -526,7 +545,7 @@ def test_a_signal_ends_a_waiting_start_with_its_code(scratch: Scratch):
     starting.send_signal(signal.SIGTERM)
     out, err = starting.communicate(timeout=60)
     assert starting.returncode == 143, out + err
-    assert "ended by SIGTERM" in out
+    assert "ended by SIGTERM" in err
     assert time.monotonic() - began < 30
     assert "Traceback" not in err
     scratch.run("stop", expect=0)

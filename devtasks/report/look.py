@@ -7,8 +7,9 @@ import re
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, TextIO
+
+from devtasks.values import Value
 
 Forge = Literal["github", "gitlab"]
 Tone = Literal["good", "bad", "odd", "dim", "bold"]
@@ -19,8 +20,7 @@ _NARROWEST = 40
 _WIDEST = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class Look(Value):
     """The text of a report depends on its outcome and on this, and on nothing else."""
 
     width: int = 80

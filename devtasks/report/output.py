@@ -47,11 +47,14 @@ class Output:
         look = look_for(stream, color=self._color, environ=self._environ)
         self._write(stream, [look.paint(foreign(line), "dim")])
 
+    def remark(self, line: str) -> None:
+        """Why the command ends, where that is no error of anybody's, on stderr."""
+        self._write(sys.stderr, [line])
+
     def complain(self, error: DevtasksError) -> None:
         """An error, on stderr; with `json` also as the object that takes the outcome's place."""
-        from dataclasses import replace
-
         from devtasks.report import text
+        from devtasks.values import replace
 
         look = look_for(sys.stderr, color=self._color, environ=self._environ)
         if self.json:
