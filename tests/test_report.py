@@ -14,7 +14,7 @@ from devtasks import outcomes
 from devtasks.errors import ConfigError, DevtasksError, UsageError
 from devtasks.masking import masked
 from devtasks.model import Evidence, Rule
-from devtasks.report import look, shapes, text
+from devtasks.report import look, shapes, text, words
 from devtasks.report.look import Look, columns, look_for
 from devtasks.report.output import Output
 from devtasks.values import replace
@@ -315,7 +315,7 @@ def test_empty_reports_say_so():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "said"),
     [
         (None, "-"),
         (-1, "0s"),
@@ -326,8 +326,8 @@ def test_empty_reports_say_so():
         (180_000, "2d 2h"),
     ],
 )
-def test_durations(seconds: float | None, words: str):
-    assert text.duration(seconds) == words
+def test_durations(seconds: float | None, said: str):
+    assert words.duration(seconds) == said
 
 
 @given(st.text(max_size=200), st.integers(8, 120))

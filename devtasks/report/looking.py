@@ -1,0 +1,169 @@
+"""What the verbs that only look tell: status, show-processes, explain, logs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from devtasks import outcomes
+from devtasks.logs import printable
+from devtasks.report import foreign, forge
+from devtasks.report.look import Look, Tone, columns
+from devtasks.report.words import aligned, counted, duration, rejected, size, wrapped
+
+_STATE_TONES: dict[str, Tone] = {
+    "running": "good",
+    "starting": "odd",
+    "stopped": "dim",
+    "elsewhere": "odd",
+    "foreign": "odd",
+}
+
+
+def status(report: outcomes.Status, look: Look) -> list[str]:
+    heading = f"{printable(report.project)} ({printable(report.environment)})"
+    if not report.services:
+        return [f"{heading}: no services"]
+    wanted = ["SERVICE", "STATE", "PID", "PORTS", "UPTIME", "CPU", "MEMORY", "PROCS"]
+    if any(row.health for row in report.services):
+        wanted.insert(2, "HEALTH")
+    if any(row.restarts for row in report.services):
+        wanted.append("RESTARTS")
+    table = [[_status_cell(row, column) for column in wanted] for row in report.services]
+    painted = {row.state: _STATE_TONES.get(row.state, "bad") for row in report.services}
+    lines = aligned([wanted, *table])
+    out = [heading, look.paint(lines[0], "dim")]
+    for row, line in zip(report.services, lines[1:], strict=True):
+        at = line.index(row.state, len(row.name))
+        out.append(line[:at] + look.paint(row.state, painted[row.state]) + line[at + len(row.state) :])
+    for row in report.services:
+        if row.detail:
+            out += wrapped(f"{row.name}: ", foreign(row.detail), look)
+        if row.holder is not None:
+            out += wrapped(f"{row.name}: ", f"the port is held by {_holder(row.holder)}", look)
+    return out
+
+
+def _status_cell(row: outcomes.ServiceStatus, column: str) -> str:
+    match column:
+        case "SERVICE":
+            return row.name
+        case "STATE":
+            return row.state
+        case "HEALTH":
+            return row.health or "-"
+        case "PID":
+            return "-" if row.pid is None else str(row.pid)
+        case "PORTS":
+            more = f",+{len(row.ports) - 2}" if len(row.ports) > 2 else ""
+            return ",".join(map(str, row.ports[:2])) + more or "-"
+        case "UPTIME":
+            return duration(row.uptime_seconds)
+        case "CPU":
+            return "-" if row.cpu_percent is None else f"{row.cpu_percent:.0f}%"
+        case "MEMORY":
+            return size(row.rss_bytes)
+        case "RESTARTS":
+            return str(row.restarts)
+        case _:
+            return str(row.processes)
+
+
+def _holder(holder: outcomes.Holder) -> str:
+    if holder.pid is None:
+        return "somebody whom only root may see"
+    where = f" in {foreign(holder.cwd)}" if holder.cwd else ""
+    return f"PID {holder.pid}, {foreign(holder.command) or 'unknown'}{where}"
+
+
+def processes(report: outcomes.Processes, look: Look, *, why: bool) -> list[str]:
+    out: list[str] = []
+    for number, group in enumerate(report.services):
+        count = len(group.processes)
+        told = counted(count, "process", "processes") if count else "no processes"
+        title = f"{look.label(group.name, number)}: {told}"
+        if group.guarantee and count:
+            title += look.paint(f" (held together by {group.guarantee})", "dim")
+        out += forge.grouped(title, _tree(group.processes, look), look) if count else [title]
+    if not report.services:
+        out.append(f"{printable(report.project)}: no services")
+    if report.rejected and why:
+        out.append("considered and left alone:")
+        out += [line for row in report.rejected for line in rejected(row, look, indent="  ", why=True)]
+    elif report.rejected:
+        count = len(report.rejected)
+        out.append(f"{counted(count, 'other process was', 'other processes were')} left alone; --why lists them")
+    return out
+
+
+def _tree(rows: Sequence[outcomes.ProcessRow], look: Look) -> list[str]:
+    """The processes below their parents; one whose parent is not ours stands at the left."""
+    pids = {row.pid for row in rows}
+    children: dict[int | None, list[outcomes.ProcessRow]] = {}
+    for row in sorted(rows, key=lambda row: row.pid):
+        parent = row.ppid if row.ppid in pids and row.ppid != row.pid else None
+        children.setdefault(parent, []).append(row)
+    child, last, below, nothing = look.branches
+    out: list[str] = []
+    # A stack instead of recursion: a chain of processes may be deeper than Python's limit. The deepest
+    # indentation still leaves room for a command.
+    stack = [(row, "  ", "  ") for row in reversed(children.get(None, []))]
+    while stack:
+        row, lead, rest = stack.pop()
+        facts = [f"port {port}" for port in row.ports]
+        if row.cpu_percent is not None and row.cpu_percent >= 1:
+            facts.append(f"{row.cpu_percent:.0f}% CPU")
+        if row.rss_bytes is not None:
+            facts.append(size(row.rss_bytes))
+        text = f"{lead}{row.pid} "
+        suffix = f"  ({', '.join(facts)})" if facts else ""
+        out.append(
+            text
+            + look.shorten(foreign(row.command), look.width - columns(text) - len(suffix))
+            + look.paint(suffix, "dim")
+        )
+        under = children.get(row.pid, [])
+        indent = rest + (below if under else nothing)
+        for item in row.evidence:
+            words = f"{item.kind}: {foreign(item.detail)}" if item.detail else item.kind
+            out.append(indent + look.paint(look.shorten(words, look.width - columns(indent)), "dim"))
+        deeper = rest if len(rest) < look.width // 2 else rest[: -len(nothing)]
+        for number, row_below in enumerate(reversed(under)):
+            stack.append(
+                (
+                    row_below,
+                    deeper + (last if number == 0 else child),
+                    deeper + (nothing if number == 0 else below),
+                )
+            )
+    return out
+
+
+def explain(report: outcomes.ExplainReport, look: Look) -> list[str]:
+    if not report.explanations:
+        return ["nobody is there: there is nothing to explain"]
+    out: list[str] = []
+    for item in report.explanations:
+        prefix = f"{item.pid} "
+        out.append(prefix + look.shorten(foreign(item.command), look.width - len(prefix)))
+        width = max((len(rule.rule) for rule in item.rules), default=0)
+        for rule in item.rules:
+            answer = {True: "yes", False: "no", None: "?"}[rule.holds]
+            lead = f"  {rule.rule:<{width}}  {answer:<3}  "
+            first, *more = wrapped(lead, foreign(rule.detail), look)
+            tone: Tone = {True: "good", False: "dim", None: "odd"}[rule.holds]  # type: ignore[assignment]
+            mark = 4 + width
+            out += [first[:mark] + look.paint(first[mark : mark + 3], tone) + first[mark + 3 :], *more]
+        out += wrapped("verdict: ", foreign(item.verdict), look)
+    return out
+
+
+def logs(report: outcomes.LogLines, look: Look) -> list[str]:
+    services = list(dict.fromkeys(service for service, _ in report.lines))
+    if not services:
+        return ["no log lines"]
+    width = max(map(len, services))
+    labels = {name: look.label(f"{name:<{width}}", number) for number, name in enumerate(services)}
+    return [
+        f"{labels[service]} {forge.quoted(printable(line), look).strip()}".rstrip()
+        for service, line in report.lines
+    ]
