@@ -9,7 +9,9 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import termios
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fcntl import ioctl
 from pathlib import Path
@@ -285,10 +287,12 @@ def test_the_scene_itself_worked(scene: Scene) -> None:
 
 
 @pytest.fixture
-def tmux(stage: Stage) -> list[str]:
+def tmux() -> Iterator[list[str]]:
+    """A tmux of its own; its socket lies where the path is short enough."""
     if not shutil.which("tmux"):
         pytest.skip("needs tmux")
-    return ["tmux", "-S", str(stage.folder / "t"), "-f", "/dev/null"]
+    with tempfile.TemporaryDirectory() as folder:
+        yield ["tmux", "-S", f"{folder}/socket", "-f", "/dev/null"]
 
 
 @pytest.mark.parametrize("command", ["stop", "force-clean"])

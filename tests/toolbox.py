@@ -205,10 +205,13 @@ class Stage:
             "PATH": f"{Path(PYTHON).parent}:{os.environ.get('PATH', os.defpath)}",
             "HOME": str(self.folder / "home"),
             "LANG": "C.UTF-8",
+            "SHELL": "/bin/sh",
             "PYTHONPATH": str(REPOSITORY),
             "STAGE": str(self.folder),
             "npm_config_update_notifier": "false",
         }
+        if "DEVTASKS_WORLD" in os.environ:  # so that all these tests can be run on the other world
+            self.environ["DEVTASKS_WORLD"] = os.environ["DEVTASKS_WORLD"]
         self._children: list[subprocess.Popen[Any]] = []
         self._bystanders: list[Being] = []
 
