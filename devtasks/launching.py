@@ -142,7 +142,7 @@ def _through_runner(
 ) -> Launched:
     become_subreaper = None
     if sys.platform == "linux":
-        from devtasks.world.linux import subreaper
+        from devtasks.world.pidfd import subreaper
 
         become_subreaper = subreaper()
     runner = subprocess.Popen(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from devtasks import pidfile, statedir
 from devtasks.model import Details, Match, Process, Project, Rejection, Run, Service, Snapshot
-from devtasks.ownership import Facts, Judge, Places
+from devtasks.ownership import Candidates, Facts, Judge, Places
 from devtasks.programs.patterns import matcher
 from devtasks.state import State
 from devtasks.values import Value, replace
@@ -49,10 +49,12 @@ class Observer:
         cwds = [service.cwd for service in project.services if service.cwd != project.root]
         self._places = Places(project.root, cwds)
         self._matchers = {service.name: matcher(service) for service in project.services}
+        self._candidates = Candidates(self._matchers.values())
         self._me = world.my_details()
         self._callers = world.ancestry()
         self._users = _reachable_users(self._me, project)
         self._owners = statedir.owners(project.root)
+        self._ports = frozenset(port for service in project.services for port in service.ports)
         self._runs: tuple[Run, ...] = ()
         self._elsewhere: frozenset[str] = frozenset()
 
@@ -125,11 +127,15 @@ class Observer:
             cgroup_members=self._cgroups(),
         )
         judge = Judge(facts)
-        ports = {port for service in self.project.services for port in service.ports}
-        listening = self.world.listening(ports)
+        candidates = tuple(self._candidates.of(facts)) if only is None else only
+        listening = self.world.listening(self._ports)
         if listening:
-            likely = [pid for pid in table.processes if judge.proven(pid)] if before is None else before.pids()
-            judge = Judge(replace(facts, holders=self.world.holders(listening, likely)))
+            known = before.pids() if before is not None else [pid for pid in candidates if judge.proven(pid)]
+            holders = self.world.holders(listening, known)
+            facts = replace(facts, holders=holders)
+            judge = Judge(facts)
+            if only is None:
+                candidates = tuple(self._candidates.of(facts))
         matches: dict[str, list[Match]] = {}
         rejections: list[Rejection] = []
         if before is not None and only is not None:
@@ -138,8 +144,11 @@ class Observer:
                 for name, found in before.matches.items()
             }
             rejections = [item for item in before.rejections if item.process.pid not in only]
-        for pid in table.processes if only is None else only:
-            verdict = judge.verdict(pid)
+        verdicts = {pid: judge.verdict(pid) for pid in candidates}
+        if only is None:
+            swept = [pid for pid, found in verdicts.items() if isinstance(found, Match) and not judge.proven(pid)]
+            verdicts |= {pid: judge.verdict(pid) for pid in self._candidates.below(swept) if pid not in verdicts}
+        for verdict in verdicts.values():
             if isinstance(verdict, Match):
                 matches.setdefault(verdict.service, []).append(verdict)
             elif isinstance(verdict, Rejection):

@@ -21,21 +21,24 @@ from devtasks.programs.workload import workload
 
 
 class Matcher:
-    """What one service is recognised by from a command line alone. Pure, and never raises."""
+    """What one service is recognised by from a command line alone. Pure, and never raises.
 
-    __slots__ = ("_needles", "_regexes", "_targets")
+    `needles`: a command line without any of these, in lower case, cannot match; None: any may.
+    """
+
+    __slots__ = ("_regexes", "_targets", "needles")
 
     def __init__(self, regexes: tuple[re.Pattern[str], ...] = (), targets: tuple[Target, ...] = ()) -> None:
         self._regexes = regexes
         self._targets = targets
-        self._needles = _needles(regexes, targets)
+        self.needles = _needles(regexes, targets)
 
     def may_match(self, cmdline: bytes) -> bool:
         """Whether `match` can succeed on this NUL-separated command line: needed, not enough; about 1 µs."""
-        if self._needles is None:
+        if self.needles is None:
             return True
         text = cmdline.lower()
-        return any(needle in text for needle in self._needles)
+        return any(needle in text for needle in self.needles)
 
     def match(self, argv: Sequence[str], cwd: str | None = None) -> str | None:
         """What matched, in words for people, or None.

@@ -1,9 +1,4 @@
-"""Linux: /proc for what is there, pidfd for every signal and every wait.
-
-A row of the process table costs three short reads, so the scan keeps to stat, cmdline and environ; folders,
-users and namespaces are read of candidates. Reads go through one descriptor of /proc, which also says for which
-PID namespace that /proc was mounted.
-"""
+"""Linux: /proc for what is there, pidfd for each signal and wait, sock_diag for ports, cgroup v2 for runs."""
 
 from __future__ import annotations
 
@@ -11,33 +6,27 @@ import contextlib
 import errno
 import os
 import select
-import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from devtasks.model import Details, Identity, Process, Snapshot
 from devtasks.values import replace
-from devtasks.world import Handle, cgroup, sockets
+from devtasks.world import Handle, cgroup, proc, sockets
+from devtasks.world.pidfd import PidHandle, pidfd_open
 
-_PF_KTHREAD = 0x00200000
 _FIRST_PID_AFTER_WRAP = 300  # RESERVED_PIDS in the kernel's pid.c: lower ones are given out once per boot
 _YOUNG_TICKS = 300  # a process this young may be between fork and exec, whatever its row said before
-_REFRESH_SHARE = 32  # of the rows known before, one in so many is read again at each look
-_EXEC_LOOKS = 20  # how often, and every how many seconds, a process in the middle of an exec is looked at again
-_EXEC_PAUSE_SECONDS = 0.001
-_HALF_LOOKS = 3
+_REFRESH_SHARE = 64  # of the rows known before, one in so many is read again at each look
 _SPARE_DESCRIPTORS = 12  # for reading /proc, for the state and for files, while processes are pinned
-_STARTUP_BUFFER = 4096
 
 
 class LinuxWorld:
     """The `World` protocol on /proc, pidfd, sock_diag and cgroup v2."""
 
     def __init__(self) -> None:
-        self._proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self.boot = (self._read("sys/kernel/random/boot_id") or b"").decode("ascii", "replace").strip()
+        self.boot = (proc.read("sys/kernel/random/boot_id") or b"").decode("ascii", "replace").strip()
         self.namespace = os.stat("/proc/self/ns/pid").st_ino
-        self._pid_max = int(self._read("sys/kernel/pid_max") or b"32768")
+        self._pid_max = int(proc.read("sys/kernel/pid_max") or b"32768")
         self._ticks = os.sysconf("SC_CLK_TCK")
         self._page = os.sysconf("SC_PAGE_SIZE")
         # lxcfs puts a /proc/loadavg of its own over the kernel's: another device, another truth
@@ -47,36 +36,20 @@ class LinuxWorld:
 
     def look(self, previous: Snapshot | None = None) -> Snapshot:
         cursor = self._cursor()
-        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
         known: dict[int, Process] = {}
         generation = 0
         if previous is not None and previous.cursor is not None and cursor is not None:
             generation = previous.generation + 1
             known = self._still_true(previous, self._given_out(previous.cursor, cursor), generation)
-        rows: dict[int, Process] = {}
-        blurred: list[int] = []
-        for pid in pids:
-            row = known.get(pid) or self._row(pid)
-            if row is not None:
-                rows[pid] = row
-                if row.blurred:
-                    blurred.append(pid)
-        self._look_again(blurred, rows)
+        pids = proc.pids()
+        table = {pid: known[pid] for pid in pids if pid in known} if known else {}
+        table |= proc.rows(pid for pid in pids if pid not in table)
         return Snapshot(
-            boot=self.boot, namespace=self.namespace, processes=rows, cursor=cursor, generation=generation
+            boot=self.boot, namespace=self.namespace, processes=table, cursor=cursor, generation=generation
         )
 
     def reread(self, pids: Iterable[int]) -> dict[int, Process]:
-        rows: dict[int, Process] = {}
-        blurred: list[int] = []
-        for pid in pids:
-            row = self._row(pid)
-            if row is not None:
-                rows[pid] = row
-                if row.blurred:
-                    blurred.append(pid)
-        self._look_again(blurred, rows)
-        return rows
+        return proc.rows(pids)
 
     def newer(self, snapshot: Snapshot) -> tuple[Snapshot, tuple[int, ...]]:
         cursor = self._cursor()
@@ -87,9 +60,9 @@ class LinuxWorld:
             return snapshot, ()
         given = self._given_out(snapshot.cursor, cursor)
         if len(given) > len(snapshot.processes):
-            listed = {int(name) for name in os.listdir("/proc") if name.isdigit()}
+            listed = set(proc.pids())
             given = [pid for pid in given if pid in listed]
-        arrived = self.reread(pid for pid in (*snapshot.unseen, *given) if self._is_process(pid))
+        arrived = proc.rows(pid for pid in (*snapshot.unseen, *given) if self._is_process(pid))
         fresh = replace(
             snapshot,
             processes={**snapshot.processes, **arrived},
@@ -103,78 +76,9 @@ class LinuxWorld:
         pid = os.getpid()
         while pid > 0 and pid not in chain:
             chain.add(pid)
-            row = self._row(pid)
-            if row is None:
-                break
-            pid = row.ppid
+            columns = proc.columns(pid)
+            pid = int(columns[1]) if len(columns) > 1 else 0
         return frozenset(chain)
-
-    def _row(self, pid: int) -> Process | None:
-        stat = self._read(f"{pid}/stat", 512)
-        if not stat:
-            return None
-        fields = stat[stat.rfind(b")") + 2 :].split(None, 20)
-        if len(fields) < 20:
-            return None
-        state = fields[0].decode("ascii", "replace")
-        kernel = bool(int(fields[6]) & _PF_KTHREAD)
-        cmdline = environ = b""
-        if not kernel:
-            place = str(pid)
-            if state == "Z" and int(fields[17]) > 1:
-                # the leader ended its own thread (pthread_exit); the process lives in the others
-                state, place = self._living_thread(pid)
-            if state not in ("Z", "X"):
-                cmdline, environ = self._words(place)
-        marker, keep, runner = _marks(environ) if b"DEVTASKS_" in environ else (None, False, False)
-        return Process(
-            pid=pid,
-            ppid=int(fields[1]),
-            session=int(fields[3]),
-            terminal=int(fields[4]),
-            state=state,
-            start=int(fields[19]),
-            cmdline=cmdline,
-            marker=marker,
-            keep=keep,
-            runner=runner,
-            kernel=kernel,
-            blurred=not (cmdline or environ or kernel or state in ("Z", "X")),
-        )
-
-    def _words(self, place: str) -> tuple[bytes, bytes]:
-        """Command line and environment. One without the other may be the two sides of an exec: read again."""
-        cmdline = environ = b""
-        for _ in range(_HALF_LOOKS):
-            cmdline = self._read(f"{place}/cmdline") or b""
-            read = self._read(f"{place}/environ")
-            environ = read or b""
-            if read is None or bool(cmdline) == bool(environ):
-                break
-        return cmdline, environ
-
-    def _living_thread(self, pid: int) -> tuple[str, str]:
-        with contextlib.suppress(OSError):
-            for tid in os.listdir(f"/proc/{pid}/task"):
-                stat = self._read(f"{pid}/task/{tid}/stat", 512) or b""
-                state = stat[stat.rfind(b")") + 2 :][:1].decode("ascii", "replace")
-                if state and state not in ("Z", "X"):
-                    return state, f"{pid}/task/{tid}"
-        return "Z", str(pid)
-
-    def _look_again(self, blurred: Sequence[int], rows: dict[int, Process]) -> None:
-        """Read processes in the middle of an exec until they are through it, or are what they seem."""
-        for _ in range(_EXEC_LOOKS):
-            if not blurred:
-                return
-            time.sleep(_EXEC_PAUSE_SECONDS)
-            for pid in blurred:
-                row = self._row(pid)
-                if row is None:
-                    del rows[pid]
-                else:
-                    rows[pid] = row
-            blurred = [pid for pid in blurred if pid in rows and rows[pid].blurred]
 
     def _still_true(self, previous: Snapshot, given: list[int], generation: int) -> dict[int, Process]:
         """The rows of `previous` that need no second reading.
@@ -196,7 +100,7 @@ class LinuxWorld:
         if not self._cursor_trusted:
             return None
         try:
-            return int((self._read("loadavg", 128) or b"").split()[4])
+            return int((proc.read("loadavg", 128) or b"").split()[4])
         except (IndexError, ValueError):
             return None
 
@@ -208,39 +112,17 @@ class LinuxWorld:
     def _is_process(self, pid: int) -> bool:
         """Whether `pid` is a process: /proc answers for thread numbers too, though it does not list them."""
         try:
-            os.close(_pidfd_open(pid))
+            os.close(pidfd_open(pid))
         except OSError as error:
             return error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EPERM)
         return True
-
-    def _read(self, name: str, size: int = _STARTUP_BUFFER) -> bytes | None:
-        """A file below /proc, whole. None: gone, or not for us."""
-        try:
-            descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._proc)
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE):
-                raise
-            return None
-        try:
-            data = os.read(descriptor, size)
-            if len(data) == size:
-                parts = [data]
-                while chunk := os.read(descriptor, 1 << 17):
-                    parts.append(chunk)
-                data = b"".join(parts)
-        except OSError:
-            return None
-        else:
-            return data
-        finally:
-            os.close(descriptor)
 
     # --- what is read of candidates only ---------------------------------------------------------------
 
     def details(self, pids: Iterable[int]) -> dict[int, Details]:
         found = {}
         for pid in pids:
-            status = self._read(f"{pid}/status")
+            status = proc.read(f"{pid}/status")
             if status is not None:
                 found[pid] = Details(
                     cwd=self._link(f"{pid}/cwd"),
@@ -255,7 +137,7 @@ class LinuxWorld:
 
     def _link(self, name: str) -> str | None:
         try:
-            return os.readlink(name, dir_fd=self._proc)
+            return os.readlink(f"/proc/{name}")
         except OSError:
             return None
 
@@ -274,11 +156,10 @@ class LinuxWorld:
     def usage(self, pids: Iterable[int]) -> dict[int, tuple[float, int]]:
         found = {}
         for pid in pids:
-            stat = self._read(f"{pid}/stat", 512) or b""
-            fields = stat[stat.rfind(b")") + 2 :].split()
-            if len(fields) > 21:
-                seconds = (int(fields[11]) + int(fields[12])) / self._ticks
-                found[pid] = (seconds, int(fields[21]) * self._page)
+            columns = proc.columns(pid)
+            if len(columns) > 21:
+                seconds = (int(columns[11]) + int(columns[12])) / self._ticks
+                found[pid] = (seconds, int(columns[21]) * self._page)
         return found
 
     # --- sockets ---------------------------------------------------------------------------------------
@@ -327,7 +208,7 @@ class LinuxWorld:
 
     def pin(self, process: Process) -> Handle | None:
         try:
-            descriptor = _pidfd_open(process.pid)
+            descriptor = pidfd_open(process.pid)
         except ProcessLookupError:
             return None
         except OSError as error:
@@ -335,9 +216,7 @@ class LinuxWorld:
                 return None
             raise
         handle = PidHandle(process.pid, process.start, descriptor)
-        stat = self._read(f"{process.pid}/stat", 512) or b""
-        fields = stat[stat.rfind(b")") + 2 :].split(None, 20)
-        if len(fields) < 20 or int(fields[19]) != process.start:
+        if proc.start_of(process.pid) != process.start:
             handle.close()
             return None
         return handle
@@ -382,44 +261,6 @@ class LinuxWorld:
         time.sleep(seconds)
 
 
-class PidHandle:
-    """A pidfd: it names one process for as long as it is open, reused PIDs or not."""
-
-    __slots__ = ("descriptor", "pid", "start")
-
-    def __init__(self, pid: int, start: int, descriptor: int) -> None:
-        self.pid = pid
-        self.start = start
-        self.descriptor = descriptor
-
-    def send(self, name: str) -> bool:
-        try:
-            _pidfd_send_signal(self.descriptor, signal.Signals[f"SIG{name}"])
-        except ProcessLookupError:
-            return False
-        return True
-
-    def close(self) -> None:
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
-
-
-def _marks(environ: bytes) -> tuple[str | None, bool, bool]:
-    marker: str | None = None
-    keep = runner = False
-    for entry in environ.split(b"\0"):
-        if not entry.startswith(b"DEVTASKS_"):
-            continue
-        if entry.startswith(b"DEVTASKS_ID=") and marker is None:
-            marker = entry[12:].decode("ascii", "replace")
-        elif entry == b"DEVTASKS_KEEP=1":
-            keep = True
-        elif entry.startswith(b"DEVTASKS_RUNNER="):
-            runner = True
-    return marker, keep, runner
-
-
 def _unknown_to(old: Snapshot, new: Snapshot) -> tuple[int, ...]:
     def known(row: Process) -> bool:
         before = old.processes.get(row.pid)
@@ -431,43 +272,3 @@ def _unknown_to(old: Snapshot, new: Snapshot) -> tuple[int, ...]:
 def _real_uid(status: bytes) -> int | None:
     at = status.find(b"\nUid:")
     return int(status[at + 5 :].split(None, 1)[0]) if at >= 0 else None
-
-
-def _system_call(number: int, *arguments: int) -> int:
-    """A system call that this build of Python has no function for (facts: some lack pidfd_open)."""
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    result = int(libc.syscall(number, *arguments))
-    if result < 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return result
-
-
-def _pidfd_open(pid: int) -> int:
-    if hasattr(os, "pidfd_open"):
-        return os.pidfd_open(pid)
-    return _system_call(434, pid, 0)
-
-
-def _pidfd_send_signal(descriptor: int, number: int) -> None:
-    if hasattr(signal, "pidfd_send_signal"):
-        signal.pidfd_send_signal(descriptor, number)
-    else:
-        _system_call(424, descriptor, number, 0, 0)
-
-
-def subreaper() -> Callable[[], None]:
-    """What a forked child calls so that, from then on, orphans among its descendants become its own children.
-
-    Prepared before the fork; the attribute survives exec, so that a runner need not pay for ctypes.
-    """
-    import ctypes
-
-    prctl = ctypes.CDLL(None).prctl
-
-    def become() -> None:
-        prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
-
-    return become
