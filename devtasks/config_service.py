@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,7 +26,7 @@ from devtasks.config_values import (
     words,
 )
 from devtasks.model import HealthProbe, ReadyProbe, Service
-from devtasks.values import replace
+from devtasks.values import Value, replace
 
 host_name = matching(HOST, 'a host name or an address like "127.0.0.1" or "::1"')
 port_number = whole(1, 65535)
@@ -38,8 +37,7 @@ _REPLACED = r"\{(host|port|instance)\}"
 _Probe = TypeVar("_Probe", ReadyProbe, HealthProbe)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
+class Address(Value):
     """Where a flag or a variable puts a service, whatever the file says. None: it does not."""
 
     host: str | None = None

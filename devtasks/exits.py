@@ -19,8 +19,8 @@ from devtasks.model import Project
 _MAX_BYTES = 256
 _AT_ONCE = 1000
 _STATUSES = (-128, 2**32 - 1)  # signals; exit codes of any system
-_NONCE = re.compile(r"[0-9a-f]{16,32}", re.ASCII)
-_LINE = re.compile(rb"([1-9][0-9]{0,9}) (-?[0-9]{1,10}) ([0-9]{1,12}(?:\.[0-9]{1,9})?)\n")
+_NONCE = r"[0-9a-f]{16,32}"
+_LINE = rb"([1-9][0-9]{0,9}) (-?[0-9]{1,10}) ([0-9]{1,12}(?:\.[0-9]{1,9})?)\n"
 
 
 class Exit(NamedTuple):
@@ -42,7 +42,7 @@ def read(project: Project) -> tuple[Exit, ...]:
     try:
         if place.is_symlink():
             return ()
-        names = sorted(name for name in os.listdir(place) if _NONCE.fullmatch(name))
+        names = sorted(name for name in os.listdir(place) if re.fullmatch(_NONCE, name))
     except OSError:
         return ()
     found = (_exit(place / name) for name in names[:_AT_ONCE])
@@ -67,7 +67,7 @@ def _exit(path: Path) -> Exit | None:
         return None
     finally:
         os.close(descriptor)
-    line = _LINE.fullmatch(content)
+    line = re.fullmatch(_LINE, content)
     if line is None or not _STATUSES[0] <= int(line[2]) <= _STATUSES[1]:
         return None
     return Exit(nonce=path.name, pid=int(line[1]), status=int(line[2]), at=float(line[3]))

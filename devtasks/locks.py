@@ -22,7 +22,7 @@ from devtasks.model import Project, Service
 _TELL_AFTER_SECONDS = 1.0
 _FIRST_PAUSE_SECONDS = 0.002
 _LONGEST_PAUSE_SECONDS = 0.05
-_HINT = re.compile(rb"([1-9][0-9]{0,9})\n")
+_HINT = rb"([1-9][0-9]{0,9})\n"
 
 
 def path(project: Project, service: Service) -> Path:
@@ -140,7 +140,7 @@ else:
 
     def _who(descriptor: int) -> str:
         try:
-            hint = _HINT.fullmatch(os.pread(descriptor, 64, 0))
+            hint = re.fullmatch(_HINT, os.pread(descriptor, 64, 0))
         except OSError:
             hint = None
         return f"another command (PID {int(hint[1])})" if hint else "another command"

@@ -24,14 +24,14 @@ _WATCH_BYTES = 1024 * 1024  # as much as one look of a LogWatch reads
 
 # C0 but tab, DEL, C1, the line and paragraph separators, and the bidirectional overrides, which reorder what
 # follows; lone surrogates cannot be printed at all.
-_UNPRINTABLE = re.compile(
-    "[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
-)
+_UNPRINTABLE = "[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
 
 
 def printable(text: str) -> str:
     r"""`text` with everything that a terminal would obey written out, as in `\x1b`. Tabs stay."""
-    return _UNPRINTABLE.sub(lambda found: _escape(found[0]), text)
+    if text.isprintable():
+        return text
+    return re.sub(_UNPRINTABLE, lambda found: _escape(found[0]), text)
 
 
 def _escape(character: str) -> str:

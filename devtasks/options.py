@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 from invoke.parser.argument import Argument
 
 from devtasks.errors import UsageError
+from devtasks.values import Value
 
 Color = Literal["auto", "always", "never"]
 
@@ -64,64 +64,66 @@ def _color(text: str) -> Color:
     return cast("Color", text)
 
 
-def _flag(
-    help_text: str, value: str | None = None, check: Callable[[str], object] | None = None
-) -> dict[str, Any]:
-    return {"help": help_text, "value": value, "check": check}
+class Flag(NamedTuple):
+    """One flag: its help, the word that stands for its value (None: it takes none), and what it accepts.
 
-
-@dataclass(frozen=True, kw_only=True)
-class Flags:
-    """What was asked for, checked. A task offers the flags that its row in `tasks.VERBS` names.
-
-    The metadata of a field are the flag's help, the word that stands for its value (None: it takes none) and
-    the check, which raises ValueError with what would have been accepted.
+    `check` makes the value of a text, and raises ValueError with what would have been accepted.
     """
 
-    only: tuple[str, ...] = field(default=(), metadata=_flag("Only this service; may be given again.", "NAME"))
-    json: bool = field(default=False, metadata=_flag("Print one JSON object; progress goes to stderr."))
-    dry_run: bool = field(default=False, metadata=_flag("Say what would be done, and do nothing."))
-    timeout: float | None = field(
-        default=None, metadata=_flag("SECONDS to wait, instead of the configured time.", "SECONDS", _seconds)
-    )
-    force: bool = field(default=False, metadata=_flag("Kill at once instead of asking first."))
-    why: bool = field(default=False, metadata=_flag("List also what was considered and left alone, and why."))
-    check: bool = field(
-        default=False,
-        metadata=_flag("Exit with 0 when all run, 1 when one is broken, 3 when one is stopped, 4 when unclear."),
-    )
-    keep_logs: bool = field(default=False, metadata=_flag("Leave the log files where they are."))
-    older_than: float = field(
-        default=7.0, metadata=_flag("Logs untouched for this many DAYS are stale (default 7).", "DAYS", _days)
-    )
-    lines: int = field(default=20, metadata=_flag("The last LINES of each service (default 20).", "LINES", _lines))
-    pid: int | None = field(default=None, metadata=_flag("The process to explain.", "PID", _pid))
-    port: int | None = field(
-        default=None, metadata=_flag("PORT to use instead of the configured one.", "PORT", _port)
-    )
-    host: str | None = field(
-        default=None, metadata=_flag("HOST to use instead of the configured one.", "HOST", _host)
-    )
-    color: Color = field(
-        default="auto", metadata=_flag("Colours: auto (default), always or never.", "WHEN", _color)
-    )
+    help: str
+    value: str | None = None
+    check: Callable[[str], object] | None = None
 
 
-_FIELDS = {item.name: item for item in fields(Flags)}
+FLAGS: Mapping[str, Flag] = {
+    "only": Flag("Only this service; may be given again.", "NAME"),
+    "json": Flag("Print one JSON object; progress goes to stderr."),
+    "dry_run": Flag("Say what would be done, and do nothing."),
+    "timeout": Flag("SECONDS to wait, instead of the configured time.", "SECONDS", _seconds),
+    "force": Flag("Kill at once instead of asking first."),
+    "why": Flag("List also what was considered and left alone, and why."),
+    "check": Flag("Exit with 0 when all run, 1 when one is broken, 3 when one is stopped, 4 when unclear."),
+    "keep_logs": Flag("Leave the log files where they are."),
+    "older_than": Flag("Logs untouched for this many DAYS are stale (default 7).", "DAYS", _days),
+    "lines": Flag("The last LINES of each service (default 20).", "LINES", _lines),
+    "pid": Flag("The process to explain.", "PID", _pid),
+    "port": Flag("PORT to use instead of the configured one.", "PORT", _port),
+    "host": Flag("HOST to use instead of the configured one.", "HOST", _host),
+    "color": Flag("Colours: auto (default), always or never.", "WHEN", _color),
+}
+
+
+class Flags(Value):
+    """What was asked for, checked. A task offers the flags that its row in `tasks.VERBS` names."""
+
+    only: tuple[str, ...] = ()
+    json: bool = False
+    dry_run: bool = False
+    timeout: float | None = None
+    force: bool = False
+    why: bool = False
+    check: bool = False
+    keep_logs: bool = False
+    older_than: float = 7.0
+    lines: int = 20
+    pid: int | None = None
+    port: int | None = None
+    host: str | None = None
+    color: Color = "auto"
 
 
 def dashed(name: str) -> str:
-    """A field's name as it is typed, without the leading dashes."""
+    """A flag's name as it is typed, without the leading dashes."""
     return name.replace("_", "-")
 
 
 def value_name(name: str) -> str | None:
     """The word that stands for the flag's value in help; None for one that takes none."""
-    return cast("str | None", _FIELDS[name].metadata["value"])
+    return FLAGS[name].value
 
 
 def help_text(name: str) -> str:
-    return cast("str", _FIELDS[name].metadata["help"])
+    return FLAGS[name].help
 
 
 def arguments(names: Iterable[str], helps: Mapping[str, str] | None = None) -> list[Argument]:
@@ -145,14 +147,14 @@ def checked(values: Mapping[str, Any]) -> Flags:
     """
     good: dict[str, Any] = {}
     for name, value in values.items():
-        if name not in _FIELDS:
+        if name not in FLAGS:
             raise UsageError(f"there is no flag --{dashed(name)}")
         if value is None:
             continue
         if name == "only":
             good[name] = (value,) if isinstance(value, str) else tuple(dict.fromkeys(value))
             continue
-        check = _FIELDS[name].metadata["check"]
+        check = FLAGS[name].check
         if check is None:
             good[name] = bool(value)
             continue

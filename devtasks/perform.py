@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from devtasks.errors import UsageError
 from devtasks.model import Project
 from devtasks.options import Flags
 from devtasks.report.output import Output
-from devtasks.values import Value
+from devtasks.values import Value, replace
 from devtasks.verbs import Scope
 
 

@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 from devtasks import statedir
 
 MAX_BYTES = 4096
-_PID = re.compile(rb"([1-9][0-9]{0,9})\n?")
+_PID = rb"([1-9][0-9]{0,9})\n?"
 _PID_LIMIT = 2**22 if sys.platform == "linux" else 2**31 - 1  # the largest PID that the kernel gives out
 _SHOWN = 40  # bytes of a file's content that are quoted
 
@@ -70,7 +70,7 @@ def _objection(content: bytes) -> str | None:
         return f"is larger than {MAX_BYTES // 1024} KiB"
     if not content.strip():
         return "is empty"
-    found = _PID.fullmatch(content)
+    found = re.fullmatch(_PID, content)
     if found is None or not 2 <= int(found[1]) <= _PID_LIMIT:
         shown = ascii(content[:_SHOWN].decode("utf-8", "replace"))
         return f"holds {shown}{'…' if len(content) > _SHOWN else ''}, which is no PID"

@@ -14,7 +14,7 @@ SHELLS = word_set(
 )
 
 _LONGEST = 4096  # characters; a longer string is a program of its own, not somebody's command
-_PLAIN = re.compile(r"[\w@%+=:,./ -]*")
+_PLAIN = r"[\w@%+=:,./ -]*"
 _PIECES = r"""[ \t]*(?:
     (?P<redirection>\d*(?:>>|>&|>\||<&|<<<|<<|[<>])|&>>?)
   | (?P<operator>&&|\|\||;;|[;|&\n\r()])
@@ -58,7 +58,7 @@ def simple_commands(text: str) -> tuple[Simple, ...]:
     """
     if len(text) > _LONGEST or "$(" in text or "`" in text:
         return ()
-    if _PLAIN.fullmatch(text):
+    if re.fullmatch(_PLAIN, text):
         return _finish([(text.split(), "")])
     grammar = re.compile(_PIECES, re.VERBOSE | re.DOTALL)  # here, for most commands never need it
     raw: list[tuple[list[str], str]] = []
