@@ -41,7 +41,7 @@ def test_two_hundred_starts_at_once(scratch: Scratch) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    out, err = done.communicate(timeout=80)
+    out, err = done.communicate(timeout=150)
     results = json.loads(out or "null")
     assert results, err
     bad = [result for result in results if result[0] != 0]
