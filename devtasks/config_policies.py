@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from devtasks.config_section import Section
 from devtasks.config_values import (
     HTTP_TARGET,
@@ -19,11 +17,12 @@ from devtasks.config_values import (
     words,
 )
 from devtasks.model import HealthProbe, ReadyProbe, RestartPolicy, StopPolicy
+from devtasks.values import Value
 
 _http = matching(HTTP_TARGET, 'a path like "/health" or a URL like "http://{host}:{port}/health"')
 
 
-class _Question(NamedTuple):
+class _Question(Value):
     """What both kinds of probe can ask."""
 
     http: str | None

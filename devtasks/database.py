@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from devtasks import locks, statedir
+from devtasks import statedir
 from devtasks.errors import DevtasksError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 BUSY_SECONDS = 5.0
 DAMAGED_KEPT = 3
 _ALONE_SECONDS = 2.0
+_ATTEMPTS = 4  # found damaged, moved away by somebody else before it was opened again, made anew
 _REST_SECONDS = 30.0  # after a failure nothing is tried for so long: one wait for a lock is enough for a command
 _PLAUSIBLE_VERSIONS = 1000  # a version beyond this was not written by a later devtasks: it is damage
 
@@ -37,6 +38,7 @@ _PLAUSIBLE_VERSIONS = 1000  # a version beyond this was not written by a later d
 _DAMAGE = frozenset({1, 11, 18, 20, 26})  # ERROR, CORRUPT, TOOBIG, MISMATCH, NOTADB
 _BUSY = frozenset({5, 6})  # BUSY, LOCKED
 _READONLY = 8
+_CANTOPEN = 14
 
 Value = int | float | str | bytes | None
 Statement = tuple[str, Sequence[Value]]
@@ -62,7 +64,7 @@ class Database:
 
     def read(self, query: str, values: Sequence[Value] = ()) -> list[tuple[object, ...]]:
         """The rows of a query. Empty where nothing can be read."""
-        for _ in range(2):
+        for _ in range(_ATTEMPTS):
             if time.monotonic() < self._read_again_at:
                 return []
             try:
@@ -76,7 +78,7 @@ class Database:
 
     def write(self, *statements: Statement) -> bool:
         """Carry out all the statements, or none. False: they were dropped, and `notes` says why."""
-        for _ in range(2):
+        for _ in range(_ATTEMPTS):
             if time.monotonic() < self._write_again_at:
                 return False
             try:
@@ -169,8 +171,15 @@ class Database:
         status = _lstat(self._path)
         return None if status is None else (status.st_dev, status.st_ino)
 
+    def _moved_meanwhile(self) -> bool:
+        """Whether the file is not the one, or not any, that was about to be opened."""
+        present = self._present()
+        return not self._in_memory and (present is None or present != self._file)
+
     def _alone(self) -> contextlib.AbstractContextManager[None]:
         """Nobody else makes or moves the file meanwhile. Raises DevtasksError."""
+        from devtasks import locks
+
         return locks.service_lock(self._path.with_name(f"{self._path.name}.lock"), timeout_seconds=_ALONE_SECONDS)
 
     # --- what goes wrong ----------------------------------------------------------------------------
@@ -189,6 +198,9 @@ class Database:
             code = getattr(error, "sqlite_errorcode", 1) & 0xFF
             if code in _DAMAGE and self._file is not None:
                 return self._move_aside(str(error))
+            if code == _CANTOPEN and self._moved_meanwhile():
+                self.close()
+                return True
             if code == _READONLY and self._claims_to_be_read_only():
                 return self._move_aside("unknown format")
             why = "another command keeps it locked" if code in _BUSY else str(error)

@@ -11,10 +11,10 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 from devtasks import statedir
 from devtasks.model import Project
+from devtasks.values import Value
 
 _MAX_BYTES = 256
 _AT_ONCE = 1000
@@ -23,7 +23,7 @@ _NONCE = r"[0-9a-f]{16,32}"
 _LINE = rb"([1-9][0-9]{0,9}) (-?[0-9]{1,10}) ([0-9]{1,12}(?:\.[0-9]{1,9})?)\n"
 
 
-class Exit(NamedTuple):
+class Exit(Value):
     """The end of a run's main process. `status` is negative for a signal; `at` in seconds since the epoch."""
 
     nonce: str

@@ -7,12 +7,13 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from devtasks.config_section import Mistake, Reader, T, fits
 from devtasks.config_values import project_title, service_name
 from devtasks.errors import ConfigError, UsageError
 from devtasks.textfile import decode, read_bytes, unreadable
+from devtasks.values import Value
 
 # Listing the tasks only takes the names: neither the parser nor the model is imported for that.
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _OUR_SERVICE = r"(?m)^[ \t]*\[[ \t]*(?:tool\.devtasks\.)?services\.([a-z][a-z0-9
 _AT_LINE = r" \(at line (\d+), column \d+\)$"
 
 
-class _Found(NamedTuple):
+class _Found(Value):
     """What the files of one folder say. `table` None: nothing."""
 
     table: Mapping[str, Any] | None

@@ -3,11 +3,9 @@
 Values arrive as text and are checked here: Invoke would crash on a number that is none.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, NamedTuple, cast, get_args
+from typing import Any, Literal, NamedTuple, Self, cast, get_args
 
 from invoke.parser.argument import Argument
 
@@ -126,10 +124,19 @@ def help_text(name: str) -> str:
     return FLAGS[name].help
 
 
+class FlatArgument(Argument):
+    """Invoke copies the arguments of every task for each command line, deeply; in ours only the value changes."""
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
+
+
 def arguments(names: Iterable[str], helps: Mapping[str, str] | None = None) -> list[Argument]:
     """The flags called `names` for Invoke's parser; `helps` says what some of them mean in this task."""
     return [
-        Argument(
+        FlatArgument(
             names=(dashed(name),),
             attr_name=name if "_" in name else None,
             kind=list if name == "only" else bool if value_name(name) is None else str,

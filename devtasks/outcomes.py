@@ -197,14 +197,6 @@ class Proposal(Value):
         return self.path is not None
 
 
-Anything = (
-    Status
-    | Processes
-    | StartReport
-    | StopReport
-    | RestartReport
-    | CleanReport
-    | ExplainReport
-    | LogLines
-    | Proposal
-)
+Looked = Status | Processes | ExplainReport | LogLines
+Acted = StartReport | StopReport | RestartReport | CleanReport | Proposal
+Anything = Looked | Acted

@@ -13,9 +13,10 @@ import re
 import stat
 import sys
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from devtasks import statedir
+from devtasks.values import Value
 
 MAX_BYTES = 4096
 _PID = rb"([1-9][0-9]{0,9})\n?"
@@ -25,7 +26,7 @@ _SHOWN = 40  # bytes of a file's content that are quoted
 Signature = tuple[int, int, int, int, int]  # device, inode, size, mtime_ns, ctime_ns
 
 
-class Reading(NamedTuple):
+class Reading(Value):
     """What a PID file said at one moment.
 
     `pid` is set for state "pid" alone. `reason` is for people and follows the file's name ("is a FIFO");

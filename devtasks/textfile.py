@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import os
 import stat
@@ -34,7 +35,7 @@ def read_bytes(path: Path, limit_bytes: int = LIMIT_BYTES) -> bytes:
 def decode(content: bytes, path: Path) -> str:
     """UTF-8, with or without a byte order mark, line ends as newlines. Raises ConfigError with file and line."""
     try:
-        text = content.decode("utf-8-sig")
+        text = content.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ConfigError(str(path), (f"{path}:{line}: not UTF-8; save the file as UTF-8",)) from None

@@ -1,7 +1,5 @@
 """DEVTASKS_ID, the marker in the environment of whatever a run starts."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from devtasks.model import Project

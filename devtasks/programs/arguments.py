@@ -4,8 +4,6 @@ Whether the word behind an option that nobody here knows is its value cannot be 
 *ambiguous*, and two command lines agree if some reading of their ambiguous words makes them agree.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 

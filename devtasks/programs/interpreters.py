@@ -1,7 +1,5 @@
 """Where an interpreter's own options end and what it runs begins."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 

@@ -1,7 +1,5 @@
 """Are two command lines two spellings of the same work?"""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from devtasks.programs.arguments import words_agree

@@ -1,7 +1,5 @@
 """Package managers of JavaScript: which script of package.json a command line runs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

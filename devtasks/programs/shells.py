@@ -1,7 +1,5 @@
 """The simple commands in a string that a shell is to run. Not a shell: what it cannot read is left unread."""
 
-from __future__ import annotations
-
 import re
 from typing import NamedTuple
 

@@ -4,8 +4,6 @@
 innermost layer are arguments, and a name in an argument is never taken for a program.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple

@@ -1,7 +1,5 @@
 """What a command line is about, in a form in which two spellings of the same thing are equal."""
 
-from __future__ import annotations
-
 from typing import Literal, NamedTuple
 
 from devtasks.programs.arguments import Arguments, Word, address_port, read_arguments

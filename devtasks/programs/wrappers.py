@@ -1,7 +1,5 @@
 """Programs that run the command in their arguments, and where that command begins."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -11,6 +11,20 @@ from devtasks.report.words import DRY, counted, dry_note, rejected, short_path, 
 _REJECTED_SHOWN = 5  # without --why
 
 
+def render(outcome: outcomes.Acted, look: Look, *, why: bool) -> list[str]:
+    match outcome:
+        case outcomes.StartReport():
+            return start(outcome, look)
+        case outcomes.StopReport():
+            return stop(outcome, look, why=why)
+        case outcomes.RestartReport():
+            return restart(outcome, look, why=why)
+        case outcomes.CleanReport():
+            return clean(outcome, look)
+        case outcomes.Proposal():
+            return proposal(outcome)
+
+
 def start(report: outcomes.StartReport, look: Look) -> list[str]:
     if not report.services:
         return ["nothing to start"]

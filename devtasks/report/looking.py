@@ -19,6 +19,18 @@ _STATE_TONES: dict[str, Tone] = {
 }
 
 
+def render(outcome: outcomes.Looked, look: Look, *, why: bool) -> list[str]:
+    match outcome:
+        case outcomes.Status():
+            return status(outcome, look)
+        case outcomes.Processes():
+            return processes(outcome, look, why=why)
+        case outcomes.ExplainReport():
+            return explain(outcome, look)
+        case outcomes.LogLines():
+            return logs(outcome, look)
+
+
 def status(report: outcomes.Status, look: Look) -> list[str]:
     heading = f"{printable(report.project)} ({printable(report.environment)})"
     if not report.services:
