@@ -167,6 +167,17 @@ class Details(Value):
     namespaces: tuple[int, int, int] | None = None  # pid, mnt, net
 
 
+class Endpoint(NamedTuple):
+    """One socket that has a port of its own. Two of them may share port and address (SO_REUSEPORT)."""
+
+    protocol: Literal["tcp", "udp"]
+    port: int
+    address: str  # in numbers; 0.0.0.0 and :: stand for every address
+    dual: bool = False  # :: that takes IPv4 connections, too
+    inode: int = 0  # what names the socket; 0 where the system does not tell
+    uid: int | None = None  # whose it is
+
+
 class Snapshot(Value):
     """The process table at one moment."""
 

@@ -22,10 +22,11 @@ import psutil
 import pytest
 from toolbox import PATIENCE_SECONDS, PYTHON, eventually
 
+from devtasks.errors import UsageError
 from devtasks.model import Process
 from devtasks.values import replace
-from devtasks.world import World, this_world
-from devtasks.world.binding import taken
+from devtasks.world import Kind, World, this_world
+from devtasks.world.binding import bindable, taken
 from devtasks.world.checked import CheckedHandle
 from devtasks.world.linux import LinuxWorld
 from devtasks.world.portable import PortableWorld
@@ -679,6 +680,110 @@ def test_a_holder_that_we_may_not_see_is_nobody_named(world, nursery):
         assert world.listening([port]) == {port}
 
 
+def test_sockets_are_told_one_by_one(world, nursery):
+    everywhere, port = nursery.listener("0.0.0.0")
+    try:
+        sixth, _ = nursery.listener("::1", port)
+    except AssertionError:
+        pytest.skip("no IPv6 here")
+    found = world.endpoints([port, port + 1])
+    assert {(one.protocol, one.port, one.address) for one in found} == {
+        ("tcp", port, "0.0.0.0"),
+        ("tcp", port, "::1"),
+    }
+    by_address = {one.address: pids for one, pids in world.owners(found).items()}
+    assert by_address == {"0.0.0.0": (everywhere.pid,), "::1": (sixth.pid,)}
+
+
+def test_a_dual_stack_socket_shows_as_one(world):
+    with socket.socket(socket.AF_INET6) as both, socket.socket(socket.AF_INET6) as sixth:
+        both.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        both.bind(("::", 0))
+        sixth.bind(("::1", 0))
+        for one in (both, sixth):
+            one.listen()
+        found = world.endpoints([both.getsockname()[1], sixth.getsockname()[1]])
+        assert {(one.address, one.dual) for one in found} == {("::", True), ("::1", False)}
+
+
+def test_linux_tells_ipv6_alone_from_dual_stack():
+    with socket.socket(socket.AF_INET6) as sixth:
+        sixth.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sixth.bind(("::", 0))
+        sixth.listen()
+        (found,) = LinuxWorld().endpoints([sixth.getsockname()[1]])
+        assert (found.address, found.dual, found.uid) == ("::", False, os.getuid())
+
+
+def test_without_sock_diag_the_tables_tell_the_same(monkeypatch):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_server(("::1", 0), family=socket.AF_INET6) as sixth,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
+        socket.create_connection(listener.getsockname()) as client,
+    ):
+        datagrams.bind(("127.0.0.1", 0))
+        ports = [one.getsockname()[1] for one in (listener, sixth, datagrams, client)]
+        kinds: tuple[Kind, ...] = ("listening", "udp", "other")
+        asked = [set(LinuxWorld().endpoints(ports, kind)) for kind in kinds]
+        assert [len(found) for found in asked] == [2, 1, 2]  # a connection has two ends
+
+        def refuse(*_: object) -> Iterator[bytes]:
+            raise PermissionError("a sandbox")
+
+        monkeypatch.setattr("devtasks.world.sockets._dump", refuse)
+        assert [set(LinuxWorld().endpoints(ports, kind)) for kind in kinds] == asked
+        assert LinuxWorld().holders(ports[:1]) == {ports[0]: (os.getpid(),)}
+
+
+def test_udp_sockets_show_when_asked_for_and_connected_ones_never(world):
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
+        server.bind(("127.0.0.1", 0))
+        client.connect(server.getsockname())
+        ports = [server.getsockname()[1], client.getsockname()[1]]
+        assert world.endpoints(ports) == ()
+        (found,) = world.endpoints(ports, "udp")
+        assert (found.protocol, found.port) == ("udp", ports[0])
+        assert world.owners([found]) == {found: (os.getpid(),)}
+
+
+def test_what_occupies_a_port_without_listening_is_of_another_kind(world, nursery):
+    _, port = nursery.listener()
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        mine = client.getsockname()[1]
+        assert world.endpoints([mine]) == ()
+        (found,) = world.endpoints([mine], "other")
+        assert world.owners([found]) == {found: (os.getpid(),)}
+
+
+@needs_root
+def test_a_socket_of_somebody_unseen_has_no_owner(world, nursery):
+    _, port = nursery.listener()
+    with as_nobody():
+        (found,) = world.endpoints([port])
+        assert world.owners([found]) == {found: ()}
+
+
+@needs_root
+def test_the_same_port_in_another_network_has_other_owners(world, nursery):
+    code = "import fcntl, socket, struct\n" + LISTENING_ALONE
+    child = unshared(nursery, "--net", code=code.replace("sys.argv[1]", '"0.0.0.0"'))
+    listing = Path(f"/proc/{child.pid}/net/tcp").read_text().splitlines()[1]
+    port = int(listing.split()[1].rpartition(":")[2], 16)
+    with socket.socket() as mine:
+        try:
+            mine.bind(("127.0.0.1", port))
+        except OSError:
+            pytest.skip(f"somebody holds port {port} in our network too")
+        assert world.endpoints([port]) == ()
+        mine.listen()
+        assert list(world.owners(world.endpoints([port])).values()) == [(os.getpid(),)]
+        assert world.holders([port]) == {port: (os.getpid(),)}
+
+
 @needs_root
 def test_another_network_is_not_ours(world, nursery):
     code = "import fcntl, socket, struct\n" + LISTENING_ALONE
@@ -700,6 +805,30 @@ def test_a_taken_port_is_found_by_binding_it(nursery):
     assert taken(everywhere)
 
 
+def test_binding_answers_for_the_very_address(nursery):
+    _, port = nursery.listener("127.0.0.1")
+    assert bindable("127.0.0.1", port) == "taken"
+    assert bindable("0.0.0.0", port) == "taken"
+    assert bindable("127.0.0.2", port) == "free"
+    assert bindable("localhost", port) == "taken"
+    _, everywhere = nursery.listener("0.0.0.0")
+    assert bindable("127.0.0.2", everywhere) == "taken"
+
+
+@pytest.mark.parametrize("host", ["nope.invalid", "", "a" * 300, "x\0y", "203.0.113.7"])
+def test_a_host_that_cannot_be_bound_is_an_error(host):
+    with pytest.raises(UsageError, match=r"does not resolve|not an address of this machine"):
+        bindable(host, 8000)
+
+
+@needs_root
+def test_a_port_that_only_root_may_bind_is_forbidden_to_others():
+    if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) < 2:
+        pytest.skip("anybody may bind any port here")
+    with as_nobody():
+        assert bindable("127.0.0.1", 1) == "forbidden"
+
+
 def test_connections_of_the_past_do_not_take_a_port():
     with socket.create_server(("127.0.0.1", 0)) as listener:  # sets SO_REUSEADDR, as servers do
         port = listener.getsockname()[1]
@@ -709,6 +838,7 @@ def test_connections_of_the_past_do_not_take_a_port():
     with socket.socket() as strict, pytest.raises(OSError, match="in use"):
         strict.bind(("127.0.0.1", port))  # the side that closed first is in TIME_WAIT
     assert not taken(port)
+    assert bindable("127.0.0.1", port) == "free"
 
 
 # --- cgroups -------------------------------------------------------------------------------------------

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal, Protocol
 
-from devtasks.model import Details, Identity, Process, Snapshot
+from devtasks.model import Details, Endpoint, Identity, Process, Snapshot
+
+Kind = Literal["listening", "udp", "other"]
 
 
 class Handle(Protocol):
@@ -79,6 +81,16 @@ class World(Protocol):
     def ports_of(self, pids: Iterable[int]) -> dict[int, tuple[int, ...]]:
         """The TCP ports that each of `pids` listens on, ascending; those without one are missing."""
 
+    def endpoints(self, ports: Iterable[int], kind: Kind = "listening") -> tuple[Endpoint, ...]:
+        """The sockets on `ports` in this network namespace that are of one kind.
+
+        "listening": TCP sockets that accept connections. "udp": UDP sockets that are bound and connected to
+        nobody. "other": TCP sockets that occupy the port without listening, most often a client's own end.
+        """
+
+    def owners(self, endpoints: Iterable[Endpoint]) -> dict[Endpoint, tuple[int, ...]]:
+        """Everybody who has each of the sockets open, as far as we may see: reads everybody's descriptors."""
+
     def identity(self, process: Process) -> Identity:
         """What names this process for all time."""
 
@@ -133,4 +145,4 @@ def this_world(environ: Mapping[str, str] = os.environ) -> World:
     return PortableWorld()
 
 
-__all__ = ["Handle", "Identity", "World", "this_world"]
+__all__ = ["Handle", "Identity", "Kind", "World", "this_world"]

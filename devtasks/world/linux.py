@@ -7,11 +7,11 @@ import errno
 import os
 import select
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from devtasks.model import Details, Identity, Process, Snapshot
+from devtasks.model import Details, Endpoint, Identity, Process, Snapshot
 from devtasks.values import replace
-from devtasks.world import Handle, cgroup, proc, sockets
+from devtasks.world import Handle, Kind, cgroup, proc, sockets
 from devtasks.world.pidfd import PidHandle, pidfd_open
 
 _FIRST_PID_AFTER_WRAP = 300  # RESERVED_PIDS in the kernel's pid.c: lower ones are given out once per boot
@@ -188,6 +188,14 @@ class LinuxWorld:
         ports = sockets.ports_by_inode()
         found = {pid: sorted({ports[inode] for inode in self._sockets(pid) & ports.keys()}) for pid in pids}
         return {pid: tuple(some) for pid, some in found.items() if some}
+
+    def endpoints(self, ports: Iterable[int], kind: Kind = "listening") -> tuple[Endpoint, ...]:
+        return sockets.endpoints(ports, kind)
+
+    def owners(self, endpoints: Iterable[Endpoint]) -> dict[Endpoint, tuple[int, ...]]:
+        wanted = tuple(endpoints)
+        held = sockets.owners(one.inode for one in wanted)
+        return {one: held.get(one.inode, ()) for one in wanted}
 
     def _sockets(self, pid: int) -> set[int]:
         """The inodes of the sockets a process has open; none where we may not see."""

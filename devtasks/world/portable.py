@@ -18,8 +18,8 @@ from typing import Any
 
 import psutil
 
-from devtasks.model import Details, Identity, Process, Snapshot
-from devtasks.world import Handle
+from devtasks.model import Details, Endpoint, Identity, Process, Snapshot
+from devtasks.world import Handle, Kind, connections
 from devtasks.world.binding import taken
 from devtasks.world.checked import CheckedHandle
 from devtasks.world.columns import (
@@ -186,7 +186,7 @@ class PortableWorld:
         if not wanted:
             return wanted
         try:
-            return _listened_on(psutil.net_connections("tcp")) & wanted
+            return frozenset(one.port for one in connections.of_the_machine("listening")) & wanted
         except (psutil.AccessDenied, PermissionError):  # macOS tells nobody but root
             return frozenset(port for port in wanted if taken(port))
 
@@ -202,6 +202,31 @@ class PortableWorld:
     def ports_of(self, pids: Iterable[int]) -> dict[int, tuple[int, ...]]:
         found = {pid: tuple(sorted(_ports(pid))) for pid in pids}
         return {pid: ports for pid, ports in found.items() if ports}
+
+    def endpoints(self, ports: Iterable[int], kind: Kind = "listening") -> tuple[Endpoint, ...]:
+        wanted = frozenset(ports)
+        if not wanted:
+            return ()
+        try:
+            everything = connections.of_the_machine(kind)
+        except (psutil.AccessDenied, PermissionError):  # macOS tells nobody but root: then what is ours
+            everything = frozenset(one for pid in psutil.pids() for one in connections.of_process(pid, kind))
+        found = {one for one in everything if one.port in wanted}
+        if kind == "listening":
+            unseen = self.listening(wanted - {one.port for one in found})
+            found |= {Endpoint("tcp", port, "") for port in unseen}
+        return tuple(sorted(found))
+
+    def owners(self, endpoints: Iterable[Endpoint]) -> dict[Endpoint, tuple[int, ...]]:
+        held: dict[Endpoint, list[int]] = {one: [] for one in endpoints}
+        protocols = {one.protocol for one in held}
+        kinds: list[Kind] = ["udp"] if "udp" in protocols else []
+        kinds += ["listening", "other"] if "tcp" in protocols else []
+        for pid in psutil.pids() if held else ():
+            theirs = {one for kind in kinds for one in connections.of_process(pid, kind)}
+            for one in held.keys() & theirs:
+                held[one].append(pid)
+        return {one: tuple(pids) for one, pids in held.items()}
 
     # --- acting ----------------------------------------------------------------------------------------
 
@@ -264,14 +289,7 @@ class PortableWorld:
 
 def _ports(pid: int) -> frozenset[int]:
     """The TCP ports the process listens on; none where we may not see."""
-    try:
-        return _listened_on(ask(psutil.Process(pid).net_connections, [], "tcp"))
-    except psutil.NoSuchProcess:
-        return frozenset()
-
-
-def _listened_on(connections: Iterable[Any]) -> frozenset[int]:
-    return frozenset(item.laddr.port for item in connections if item.status == psutil.CONN_LISTEN)
+    return frozenset(one.port for one in connections.of_process(pid, "listening"))
 
 
 def _uid(process: psutil.Process) -> int | None:
