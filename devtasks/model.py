@@ -4,8 +4,6 @@ Names carry units (`_seconds`, `_bytes`). Paths are absolute and real once a Pro
 collection is a tuple or an immutable mapping, so that a decision can be replayed from its inputs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -231,7 +229,7 @@ class Rule(NamedTuple):
     detail: str
 
 
-class Match(Value):
+class Match(NamedTuple):
     """A process that is ours, the service it belongs to, and why."""
 
     process: Process
@@ -244,7 +242,7 @@ class Match(Value):
         return any(item.kind not in ("port", "pattern") for item in self.evidence)
 
 
-class Rejection(Value):
+class Rejection(NamedTuple):
     """A process that looked like a service's and is left alone, and why."""
 
     process: Process

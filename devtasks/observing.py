@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from devtasks import pidfile, statedir
 from devtasks.model import Details, Match, Process, Project, Rejection, Run, Service, Snapshot
@@ -33,6 +33,18 @@ class Observation(Value):
     def pids(self) -> list[int]:
         """All that is ours."""
         return [match.process.pid for found in self.matches.values() for match in found]
+
+    def idle_runners(self, service: str, gone: Collection[int] = ()) -> list[Process]:
+        """Runners of a service without a living child: they are about to launch it, or about to leave.
+
+        `gone` are PIDs that are known to have ended since the table was read.
+        """
+        runners = self.runners.get(service, ())
+        if not runners:
+            return []
+        rows = self.table.processes.values()
+        parents = {row.ppid for row in rows if not row.gone and row.pid not in gone}
+        return [row for row in runners if row.pid not in parents]
 
     def holders(self, port: int) -> tuple[int, ...] | None:
         """Who listens on a configured port: PIDs, () when we may not see, None when nobody does."""

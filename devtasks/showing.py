@@ -150,7 +150,7 @@ class Showing:
                     cpu_percent=self._cpu.get(match.process.pid),
                     rss_bytes=self._usage.get(match.process.pid, (0.0, None))[1],
                     ports=ports.get(match.process.pid, ()),
-                    evidence=match.evidence,
+                    evidence=self._seen.judge.evidence(match),
                 )
                 for match in sorted(self._seen.of(name), key=lambda match: match.process.start)
             )
@@ -168,7 +168,7 @@ class Showing:
         matches = self._seen.of(name)
         if not matches:
             return None
-        if any(item.kind == "cgroup" for match in matches for item in match.evidence):
+        if any(match.process.pid in self._seen.judge.facts.cgroup_members for match in matches):
             return "cgroup: nothing it starts can leave"
         if self._seen.runners.get(name):
             return "runner: adopts whatever it starts"
@@ -189,7 +189,7 @@ class Showing:
         judge = self._seen.judge
         verdict = judge.verdict(pid)
         if isinstance(verdict, Match):
-            kinds = ", ".join(dict.fromkeys(item.kind for item in verdict.evidence))
+            kinds = ", ".join(dict.fromkeys(item.kind for item in judge.evidence(verdict)))
             words = f"ours: service {verdict.service}, by {kinds}"
         elif isinstance(verdict, Rejection):
             words = f"not ours: {verdict.reason}"

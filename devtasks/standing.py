@@ -30,7 +30,7 @@ def stand(seen: Observation, service: Service) -> Stand:
     matches = seen.of(service.name)
     open_runs = [run for run in seen.runs if run.service == service.name and run.ended_at is None]
     if not matches:
-        if seen.runners.get(service.name):
+        if seen.idle_runners(service.name):
             return Stand(standing="beginning")
         return Stand(standing="elsewhere" if service.name in seen.elsewhere else "absent")
     by_pid = {match.process.pid: match for match in matches}

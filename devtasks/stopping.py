@@ -20,6 +20,7 @@ from devtasks.world import Handle
 
 KILL_SECONDS = 5.0  # how long the kernel may take to end what was killed (uninterruptible sleep, core dumps)
 RUNNER_SECONDS = 2.0  # how long a runner may take to notice that its last descendant has ended
+_YOUNG_SECONDS = 0.2  # a process this old has long done the exec that followed its fork
 _SLICE_SECONDS = 0.02  # between looks at what could not be pinned
 _DEFAULT_POLICY = StopPolicy()
 _NOT_ALLOWED = "may not be signalled: it belongs to another user"
@@ -60,6 +61,12 @@ class Ending:
     def able(self) -> list[Target]:
         """Those alive that can be signalled."""
         return [target for target in self.live if target.trouble is None]
+
+    @property
+    def asked(self) -> list[Target]:
+        """Those alive that were sent the present signal."""
+        signal = self.signal
+        return [target for target in self.able if signal in target.sent]
 
     @property
     def signal(self) -> str:
@@ -127,6 +134,7 @@ class Stopper:
             if timeout_seconds is not None:
                 policy = StopPolicy(signals=policy.signals, timeout_seconds=timeout_seconds, kill=policy.kill)
             self._endings[name] = Ending(name, policy, began=now, killing_since=now if force else None)
+        self._thaw()
         try:
             self._until_nothing_is_left()
         finally:
@@ -142,10 +150,12 @@ class Stopper:
             try:
                 self._admit()
                 self._signal()
-                if any(ending.live and not ending.given_up for ending in self._endings.values()):
-                    self._wait()
-                    self._climb()
-                elif not self._something_new():
+                busy = [ending for ending in self._endings.values() if ending.able and not ending.given_up]
+                asked = [ending for ending in busy if ending.asked]
+                if asked:
+                    self._wait(asked)
+                    self._climb(asked)
+                elif not busy and not self._something_new():
                     return
             except (KeyboardInterrupt, Interrupted) as interruption:
                 if self._interrupted is not None:
@@ -179,7 +189,7 @@ class Stopper:
         fresh = [target for target, _ in due if not target.sent]
         for target in fresh:
             self._pin(target)
-        pids = [target.pid for target in fresh if not target.gone]
+        pids = [target.pid for target in fresh if not target.gone and self._doubtful(target.match)]
         if pids:
             self._seen = self._observer.recheck(self._seen, pids)
             still = set(self._seen.pids())
@@ -190,6 +200,14 @@ class Stopper:
                     if not rows[target.pid].gone:
                         self._disown(target)
         return [(target, name) for target, name in due if not target.gone]
+
+    def _doubtful(self, match: Match) -> bool:
+        """Whether the evidence may have changed with its pinned identity unchanged: by an exec.
+
+        What is proven belongs to the identity, but a child may be between fork and exec, on its way to
+        another command line or to DEVTASKS_KEEP=1.
+        """
+        return not match.proven or match.process.start >= self._world.born_before(_YOUNG_SECONDS)
 
     def _disown(self, target: Target) -> None:
         """It lives and is not ours any more: among the rejected, not among those that ended."""
@@ -234,33 +252,43 @@ class Stopper:
         target.sent.append(name)
         target.gone = target.gone or not alive
 
-    def _wait(self) -> None:
-        """Until somebody is gone, or a rung is over."""
-        now = self._world.monotonic()
-        live = [
-            (ending, target) for ending in self._endings.values() if not ending.given_up for target in ending.live
-        ]
-        timeout = max(0.0, min(ending.deadline() for ending, _ in live) - now)
-        pinned = {id(target.handle): target for _, target in live if target.handle is not None}
-        if len(pinned) < len(live):
-            timeout = min(timeout, _SLICE_SECONDS)
-        handles = [target.handle for _, target in live if target.handle is not None]
+    def _wait(self, endings: list[Ending]) -> None:
+        """Until all that one of them has asked are gone, or a rung is over."""
+        timeout = max(0.0, min(ending.deadline() for ending in endings) - self._world.monotonic())
+        left = {ending.name: len(ending.asked) for ending in endings}
+        pinned: dict[int, tuple[Ending, Target]] = {}
+        loose: list[Target] = []
+        for ending in endings:
+            for target in ending.asked:
+                if target.handle is not None:
+                    pinned[id(target.handle)] = ending, target
+                else:
+                    loose.append(target)
+
+        def enough(handle: Handle) -> bool:
+            ending, target = pinned[id(handle)]
+            target.gone = True
+            left[ending.name] -= 1
+            return left[ending.name] == 0
+
+        timeout = min(timeout, _SLICE_SECONDS) if loose else timeout
+        handles = [target.handle for _, target in pinned.values() if target.handle is not None]
         if handles:
-            for handle in self._world.wait(handles, timeout):
-                target = pinned[id(handle)]
-                target.gone = True
-                self._unpin(target)
+            self._world.wait(handles, timeout, enough)
         else:
             self._world.sleep(timeout)
-        for _, target in live:
-            if target.handle is None:
-                row = self._world.reread([target.pid]).get(target.pid)
-                target.gone = row is None or row.gone or row.start != target.match.process.start
+        for _, target in pinned.values():
+            if target.gone:
+                self._unpin(target)
+        rows = self._world.reread(target.pid for target in loose) if loose else {}
+        for target in loose:
+            row = rows.get(target.pid)
+            target.gone = row is None or row.gone or row.start != target.match.process.start
 
-    def _climb(self) -> None:
+    def _climb(self, endings: list[Ending]) -> None:
         """At the end of a rung: the next signal, then KILL, then giving up."""
         now = self._world.monotonic()
-        for ending in self._endings.values():
+        for ending in endings:
             if not ending.live or now < ending.deadline():
                 continue
             if ending.killing_since is not None:
@@ -281,38 +309,46 @@ class Stopper:
     def _something_new(self) -> bool:
         """Whether processes of ours came into being since the last look; waits for runs that just begin."""
         deadline = self._world.monotonic() + RUNNER_SECONDS
-        while self._world.monotonic() < deadline:
+        names = [ending.name for ending in self._endings.values() if not ending.given_up]
+        while names and self._world.monotonic() < deadline:
             moved = self._seen.table.cursor
             self._seen, arrived = self._observer.newer(self._seen)
-            if any(match.process.pid in arrived for name in self._endings for match in self._seen.of(name)):
+            if arrived and self._unknown(names):
                 return True
             if self._seen.table.unseen or self._seen.table.cursor != moved:
                 continue
-            runners = self._idle_runners()
+            gone = {pid for name in names for pid, t in self._endings[name].targets.items() if t.gone}
+            runners = [row for name in names for row in self._seen.idle_runners(name, gone)]
             if not runners:
                 break
             self._await_runners(runners)
+            self._seen = self._observer.observe()
+            if self._unknown(names):
+                return True
         return False
 
-    def _idle_runners(self) -> list[Process]:
-        """Runners with no child that we would leave alone: they are about to leave, or about to begin."""
-        rows = self._seen.table.processes
-        ours = {target.pid for ending in self._endings.values() for target in ending.targets.values()}
-        parents = {row.ppid for row in rows.values() if row.pid not in ours and not row.gone}
-        return [
-            row for name in self._endings for row in self._seen.runners.get(name, ()) if row.pid not in parents
-        ]
+    def _unknown(self, names: list[str]) -> bool:
+        """Whether something was seen that is no target yet."""
+        for name in names:
+            targets = self._endings[name].targets
+            for match in self._seen.of(name):
+                target = targets.get(match.process.pid)
+                if target is None or target.match.process.start != match.process.start:
+                    return True
+        return False
 
     def _await_runners(self, runners: list[Process]) -> None:
         handles = [handle for row in runners if (handle := self._world.pin(row)) is not None]
-        pinned = {handle.pid for handle in handles}
-        gone = {row.pid for row in runners if row.pid not in pinned}
         if handles:
-            gone |= {handle.pid for handle in self._world.wait(handles, _SLICE_SECONDS)}
+            self._world.wait(handles, _SLICE_SECONDS)
         for handle in handles:
             handle.close()
-        if gone:
-            self._seen = self._observer.recheck(self._seen, gone)
+
+    def _thaw(self) -> None:
+        """What is frozen handles no signal: a stop that was killed may have left it so."""
+        for run in self._seen.runs:
+            if run.cgroup and run.service in self._endings:
+                self._world.freeze(run.cgroup, frozen=False)
 
     @contextmanager
     def _frozen(self, services: list[str]) -> Iterator[None]:

@@ -25,7 +25,7 @@ from devtasks.outcomes import (
     Stopped,
     StopReport,
 )
-from devtasks.planning import levels, roots, with_dependencies
+from devtasks.planning import cgroup_prefix, levels, roots, with_dependencies
 from devtasks.showing import Showing, command_line, rejected_row
 from devtasks.standing import stand
 from devtasks.state import State
@@ -210,6 +210,7 @@ def _stopped(scope: Scope, ended: Ended, service: Service | str, *, logs_too: bo
         for run in seen.runs:
             if run.service == name and run.cgroup:
                 scope.world.remove_cgroup(run.cgroup)
+        scope.world.clear_cgroups(cgroup_prefix(scope.project, name))
         if isinstance(service, Service):
             read = seen.pid_files[name] if service.daemon_pid_file is None else None
             tidier.pid_file(service, ended=ending.targets, read=read)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from devtasks.model import Match, Process, Rejection, Rule
+from devtasks.model import Evidence, Match, Process, Rejection, Rule
 from devtasks.ownership.facts import Facts
 from devtasks.ownership.lineage import Barred, Lineages, Owned
 from devtasks.ownership.marker import split_marker
@@ -22,11 +22,15 @@ class Judge:
         process = self.facts.table.processes.get(pid)
         if process is None or process.gone or self.facts.never(process) or process.runner:
             return None
-        service, evidence = self._lineages.proofs(process)
-        if service is not None:
-            return Match(process=process, service=service, evidence=evidence)
+        proof = self._lineages.proof(process)
+        if proof is not None:
+            return Match(process, *proof)
         lineage = self._lineages.of(pid)
         return self._sweep.verdict(process, lineage if isinstance(lineage, Barred) else None)
+
+    def evidence(self, match: Match) -> tuple[Evidence, ...]:
+        """All the evidence for a match, where the verdict stops at what is enough."""
+        return self._lineages.all_evidence(match.process) or match.evidence
 
     def proven(self, pid: int) -> bool:
         """Whether the walk alone makes it ours: a likely owner of a port."""
@@ -44,7 +48,7 @@ class Judge:
         process = self.facts.table.processes[pid]
         lineage = self._lineages.of(pid)
         barred = lineage if isinstance(lineage, Barred) else None
-        proven = {item.kind: item.detail for item in self._lineages.proofs(process)[1]}
+        proven = {item.kind: item.detail for item in self._lineages.all_evidence(process)}
         claimed = {item.kind: item.detail for _, items in self._sweep.claims(process) for item in items}
         caller = pid in self.facts.callers
         system = pid <= 1 or process.kernel

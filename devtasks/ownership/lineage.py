@@ -5,8 +5,6 @@ run's session (a tmux server, a browser): it got the marker handed down, and so 
 finds nothing, the run's cgroup and its session may.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from devtasks import programs
@@ -69,20 +67,25 @@ class Lineages:
             result = self._known[process.pid] = self._inherit(process, result)
         return result
 
-    def proofs(self, process: Process) -> tuple[str | None, tuple[Evidence, ...]]:
-        """The service a process is proven to belong to, and all the evidence that is enough alone."""
+    def proof(self, process: Process) -> tuple[str, tuple[Evidence, ...]] | None:
+        """The service a process is proven to belong to, and the evidence that decided it; None: not proven."""
         lineage = self.of(process.pid)
-        if isinstance(lineage, Barred):
-            return None, ()
-        service = lineage.service if lineage is not None else None
-        found: list[Evidence] = []
-        if lineage is not None:
-            found += self._walked(process, lineage)
-        for name, evidence in filter(None, (self._cgroup(process), self._session(process))):
-            service = service or name
-            if name == service:
-                found.append(evidence)
-        return service, tuple(found)
+        if isinstance(lineage, Owned):
+            return lineage.service, self._walked(process, lineage)
+        if lineage is None:
+            for found in (self._cgroup(process), self._session(process)):
+                if found is not None:
+                    return found[0], (found[1],)
+        return None
+
+    def all_evidence(self, process: Process) -> tuple[Evidence, ...]:
+        """All that is enough alone, for people: also what would not have been needed."""
+        proof = self.proof(process)
+        if proof is None:
+            return ()
+        further = [item for item in (self._cgroup(process), self._session(process)) if item is not None]
+        found = [*proof[1], *(evidence for service, evidence in further if service == proof[0])]
+        return tuple(dict.fromkeys(found))
 
     def _inherit(self, process: Process, above: Lineage) -> Lineage:
         """The lineage of a process, given its parent's."""
@@ -135,7 +138,7 @@ class Lineages:
             return recorded.session if recorded is not None and recorded.session else above.session
         return None
 
-    def _walked(self, process: Process, lineage: Owned) -> list[Evidence]:
+    def _walked(self, process: Process, lineage: Owned) -> tuple[Evidence, ...]:
         found = []
         if process.pid in self._mains and self._facts.pid_files.get(lineage.service) == process.pid:
             found.append(Evidence("pid-file", "named there, and the recorded identity agrees"))
@@ -143,7 +146,7 @@ class Lineages:
             found.append(Evidence("marker", f"DEVTASKS_ID={process.marker}"))
         if isinstance(self.of(process.ppid), Owned):
             found.append(Evidence("descendant", f"child of PID {process.ppid}"))
-        return found or [Evidence("descendant", lineage.detail)]
+        return tuple(found) or (Evidence("descendant", lineage.detail),)
 
     # --- where the walk finds nothing ---------------------------------------------------------------------
 

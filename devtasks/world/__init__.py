@@ -103,11 +103,22 @@ class World(Protocol):
     def pin_room(self) -> int:
         """How many more processes may be pinned, with descriptors left for everything else."""
 
-    def wait(self, handles: Sequence[Handle], timeout_seconds: float) -> list[Handle]:
-        """Block until at least one of `handles` is gone or the time is over; returns all that are gone."""
+    def wait(
+        self,
+        handles: Sequence[Handle],
+        timeout_seconds: float,
+        enough: Callable[[Handle], bool] | None = None,
+    ) -> list[Handle]:
+        """Block until one of `handles` is gone or the time is over; returns all that are gone.
+
+        With `enough`, which is told of each that is gone, go on until it says True or all are gone.
+        """
 
     def usage(self, pids: Iterable[int]) -> dict[int, tuple[float, int]]:
         """CPU seconds used so far, and resident bytes, of each."""
+
+    def born_before(self, seconds: float) -> int:
+        """The `start` of a process that is `seconds` old: what is older has a smaller one."""
 
     def started_at(self, process: Process) -> float:
         """When it was started, in seconds since the epoch."""
@@ -117,6 +128,9 @@ class World(Protocol):
 
     def remove_cgroup(self, path: str) -> None:
         """Remove an empty cgroup; one in use stays."""
+
+    def clear_cgroups(self, prefix: str) -> None:
+        """Remove the empty cgroups under our own whose names are `prefix` and the nonce of a run."""
 
     def cgroup_members(self, path: str) -> tuple[int, ...] | None:
         """PIDs in the cgroup at `path` and below it; None where there is no such cgroup."""

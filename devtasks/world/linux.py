@@ -15,7 +15,7 @@ from devtasks.world import Handle, Kind, cgroup, proc, sockets
 from devtasks.world.pidfd import PidHandle, pidfd_open
 
 _FIRST_PID_AFTER_WRAP = 300  # RESERVED_PIDS in the kernel's pid.c: lower ones are given out once per boot
-_YOUNG_TICKS = 300  # a process this young may be between fork and exec, whatever its row said before
+_YOUNG_SECONDS = 3  # a process this young may be between fork and exec, whatever its row said before
 _REFRESH_SHARE = 64  # of the rows known before, one in so many is read again at each look
 _SPARE_DESCRIPTORS = 12  # for reading /proc, for the state and for files, while processes are pinned
 
@@ -87,7 +87,7 @@ class LinuxWorld:
         `_REFRESH_SHARE` of the rest, so that a late exec is noticed within that many looks.
         """
         again = set(given)
-        young = int(time.clock_gettime(time.CLOCK_BOOTTIME) * self._ticks) - _YOUNG_TICKS
+        young = self.born_before(_YOUNG_SECONDS)
         turn = generation % _REFRESH_SHARE
         return {
             pid: row
@@ -148,6 +148,9 @@ class LinuxWorld:
         except (ValueError, IndexError):
             return None
         return first, second, third
+
+    def born_before(self, seconds: float) -> int:
+        return int((time.clock_gettime(time.CLOCK_BOOTTIME) - seconds) * self._ticks)
 
     def started_at(self, process: Process) -> float:
         booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -235,13 +238,29 @@ class LinuxWorld:
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         return limit - len(os.listdir("/proc/self/fd")) - _SPARE_DESCRIPTORS
 
-    def wait(self, handles: Sequence[Handle], timeout_seconds: float) -> list[Handle]:
+    def wait(
+        self,
+        handles: Sequence[Handle],
+        timeout_seconds: float,
+        enough: Callable[[Handle], bool] | None = None,
+    ) -> list[Handle]:
         poll = select.poll()
-        by_descriptor = {handle.descriptor: handle for handle in handles if isinstance(handle, PidHandle)}
-        for descriptor in by_descriptor:
+        waiting = {handle.descriptor: handle for handle in handles if isinstance(handle, PidHandle)}
+        for descriptor in waiting:
             poll.register(descriptor, select.POLLIN)
-        ready = poll.poll(max(0, int(timeout_seconds * 1000 + 0.999)))
-        return [by_descriptor[descriptor] for descriptor, _ in ready]
+        deadline = time.monotonic() + timeout_seconds
+        gone: list[Handle] = []
+        done = False
+        while waiting and not done:
+            left = max(0.0, deadline - time.monotonic())
+            ready = poll.poll(int(left * 1000 + 0.999))
+            for descriptor, _ in ready:
+                poll.unregister(descriptor)
+                handle = waiting.pop(descriptor)
+                gone.append(handle)
+                done = done or enough is None or enough(handle)
+            done = done or (not ready and time.monotonic() >= deadline)
+        return gone
 
     # --- cgroups ---------------------------------------------------------------------------------------
 
@@ -250,6 +269,9 @@ class LinuxWorld:
 
     def remove_cgroup(self, path: str) -> None:
         cgroup.remove(path)
+
+    def clear_cgroups(self, prefix: str) -> None:
+        cgroup.clear(prefix)
 
     def cgroup_members(self, path: str) -> tuple[int, ...] | None:
         return cgroup.members(path)

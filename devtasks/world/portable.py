@@ -14,7 +14,6 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import psutil
 
@@ -161,13 +160,18 @@ class PortableWorld:
         return self.details([os.getpid()])[os.getpid()]
 
     def started_at(self, process: Process) -> float:
+        return self._origin() + process.start / self._per_second
+
+    def born_before(self, seconds: float) -> int:
+        return int((time.time() - self._origin() - seconds) * self._per_second)
+
+    def _origin(self) -> float:
+        """What starts are counted from, in seconds since the epoch."""
         if sys.platform == "linux" and self._stat:
-            origin = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
-        else:
-            # zero where starts are counted from the epoch, save for what the clock was moved since
-            myself = psutil.Process()
-            origin = myself.create_time() - start_seconds(myself)
-        return origin + process.start / self._per_second
+            return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+        # zero where starts are counted from the epoch, save for what the clock was moved since
+        myself = psutil.Process()
+        return myself.create_time() - start_seconds(myself)
 
     def usage(self, pids: Iterable[int]) -> dict[int, tuple[float, int]]:
         found = {}
@@ -245,14 +249,23 @@ class PortableWorld:
     def pin_room(self) -> int:
         return sys.maxsize  # a checked handle is no descriptor
 
-    def wait(self, handles: Sequence[Handle], timeout_seconds: float) -> list[Handle]:
+    def wait(
+        self,
+        handles: Sequence[Handle],
+        timeout_seconds: float,
+        enough: Callable[[Handle], bool] | None = None,
+    ) -> list[Handle]:
         # not psutil.wait_procs: it reaps our children behind their parents' backs, and waits for zombies
         deadline = time.monotonic() + timeout_seconds
+        waiting, gone = list(handles), list[Handle]()
         while True:
             began = time.monotonic()
-            gone = [handle for handle in handles if not self.lives(handle.pid, handle.start)]
+            fresh = [handle for handle in waiting if not self.lives(handle.pid, handle.start)]
+            waiting = [handle for handle in waiting if handle not in fresh]
+            gone += fresh
+            done = any([enough is None or enough(handle) for handle in fresh])  # noqa: C419 - it is told of all
             now = time.monotonic()
-            if gone or now >= deadline:
+            if done or not waiting or now >= deadline:
                 return gone
             time.sleep(min(max(_NAP_SECONDS, now - began), deadline - now))
 
@@ -267,6 +280,9 @@ class PortableWorld:
         return None
 
     def remove_cgroup(self, path: str) -> None:
+        return None
+
+    def clear_cgroups(self, prefix: str) -> None:
         return None
 
     def cgroup_members(self, path: str) -> tuple[int, ...] | None:

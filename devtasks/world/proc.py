@@ -16,6 +16,7 @@ from devtasks.model import Process
 
 _FLAGS = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)
 _PF_KTHREAD = 0x00200000
+_PF_EXITING = 0x00000004
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 _FIRST_READ = 4096
 _FURTHER_READ = 1 << 17
@@ -111,7 +112,8 @@ def _row(pid: int) -> Process | None:
     if len(fields) < 20:
         return None
     state = fields[0].decode("ascii", "replace")
-    kernel = bool(int(fields[6]) & _PF_KTHREAD)
+    flags = int(fields[6])
+    kernel = bool(flags & _PF_KTHREAD)
     if state == "Z" and int(fields[17]) > 1:
         # the leader ended its own thread (pthread_exit); the process lives in the others
         state, place = _living_thread(pid)
@@ -119,7 +121,7 @@ def _row(pid: int) -> Process | None:
     marker, keep, runner, blurred = None, False, False, False
     if not kernel and state not in ("Z", "X"):
         cmdline, environ = _words(place)
-        blurred = not (cmdline or environ)
+        blurred = not (cmdline or environ or flags & _PF_EXITING)
         if b"DEVTASKS_" in environ:
             marker, keep, runner = _marks(environ)
     return Process(
@@ -181,13 +183,16 @@ def _living_thread(pid: int) -> tuple[str, str]:
 
 
 def _marks(environ: bytes) -> tuple[str | None, bool, bool]:
-    marker: str | None = None
-    keep = runner = False
-    for entry in environ.split(b"\0"):
-        if entry.startswith(b"DEVTASKS_ID=") and marker is None:
-            marker = entry[12:].decode("ascii", "replace")
-        elif entry == b"DEVTASKS_KEEP=1":
-            keep = True
-        elif entry.startswith(b"DEVTASKS_RUNNER="):
-            runner = True
-    return marker, keep, runner
+    marker = _variable(environ, b"DEVTASKS_ID=")
+    keep = _variable(environ, b"DEVTASKS_KEEP=") == b"1"
+    runner = _variable(environ, b"DEVTASKS_RUNNER=") is not None
+    return None if marker is None else marker.decode("ascii", "replace"), keep, runner
+
+
+def _variable(environ: bytes, name: bytes) -> bytes | None:
+    """The value of the first entry that begins with `name`, which ends in "="."""
+    at = 0 if environ.startswith(name) else environ.find(b"\0" + name) + 1
+    if at == 0 and not environ.startswith(name):
+        return None
+    end = environ.find(b"\0", at)
+    return environ[at + len(name) : end if end >= 0 else None]
