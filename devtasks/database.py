@@ -64,21 +64,21 @@ class Database:
 
     def read(self, query: str, values: Sequence[Value] = ()) -> list[tuple[object, ...]]:
         """The rows of a query. Empty where nothing can be read."""
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
             if time.monotonic() < self._read_again_at:
                 return []
             try:
                 connection = self._connect(to_write=False)
                 return [] if connection is None else connection.execute(query, values).fetchall()
             except Exception as error:  # noqa: BLE001 - sqlite3 is not imported before it is needed
-                if not self._recover(error, "read"):
+                if not self._recover(error, "read", last=attempt + 1 == _ATTEMPTS):
                     self._read_again_at = time.monotonic() + _REST_SECONDS
                     return []
         return []
 
     def write(self, *statements: Statement) -> bool:
         """Carry out all the statements, or none. False: they were dropped, and `notes` says why."""
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
             if time.monotonic() < self._write_again_at:
                 return False
             try:
@@ -87,7 +87,7 @@ class Database:
                     return False
                 _transaction(connection, statements)
             except Exception as error:  # noqa: BLE001
-                if not self._recover(error, "written"):
+                if not self._recover(error, "written", last=attempt + 1 == _ATTEMPTS):
                     self._write_again_at = time.monotonic() + _REST_SECONDS
                     return False
             else:
@@ -184,7 +184,7 @@ class Database:
 
     # --- what goes wrong ----------------------------------------------------------------------------
 
-    def _recover(self, error: Exception, doing: str) -> bool:
+    def _recover(self, error: Exception, doing: str, *, last: bool) -> bool:
         """Whether to try again. Raises what is neither sqlite3's nor the system's: a mistake of ours."""
         import sqlite3
 
@@ -198,7 +198,7 @@ class Database:
             code = getattr(error, "sqlite_errorcode", 1) & 0xFF
             if code in _DAMAGE and self._file is not None:
                 return self._move_aside(str(error))
-            if code == _CANTOPEN and self._moved_meanwhile():
+            if code == _CANTOPEN and not last and self._moved_meanwhile():
                 self.close()
                 return True
             if code == _READONLY and self._claims_to_be_read_only():

@@ -17,9 +17,11 @@ from devtasks import exits, statedir
 from devtasks.database import Database, Statement
 from devtasks.errors import DevtasksError
 from devtasks.model import Identity, Project, Run
+from devtasks.registered import RegisteredChild, RegisteredPort, child_of, port_of
 
 EVENTS_KEPT: Final = 10_000
-_VERSION: Final = 1
+_VERSION: Final = 2
+_REGISTERED_KEPT: Final = 2000  # of ports, and of children
 _DAY_SECONDS: Final = 86_400.0
 _PID_LIMIT: Final = 2**32 - 1  # of any system
 
@@ -34,18 +36,30 @@ _SCHEMA: Final = (
         pid INTEGER, detail TEXT)""",
     """CREATE TABLE IF NOT EXISTS usage (
         key TEXT PRIMARY KEY, identity TEXT NOT NULL, cpu_seconds REAL NOT NULL, at REAL NOT NULL)""",
+    """CREATE TABLE IF NOT EXISTS ports (
+        service TEXT NOT NULL, name TEXT NOT NULL, port INTEGER NOT NULL,
+        boot TEXT NOT NULL, namespace INTEGER NOT NULL, pid INTEGER NOT NULL, start INTEGER NOT NULL,
+        registered_at REAL NOT NULL, beat_at REAL, UNIQUE (boot, namespace, pid, start, port))""",
+    """CREATE TABLE IF NOT EXISTS children (
+        service TEXT NOT NULL, name TEXT NOT NULL,
+        boot TEXT NOT NULL, namespace INTEGER NOT NULL, pid INTEGER NOT NULL, start INTEGER NOT NULL,
+        parent_pid INTEGER NOT NULL, parent_start INTEGER NOT NULL, started_at REAL NOT NULL,
+        ended_at REAL, exit_code INTEGER, cause TEXT, UNIQUE (boot, namespace, pid, start))""",
 )
 _RUNS: Final = """SELECT nonce, service, boot, namespace, started_at, pid, start, runner_pid, runner_start,
     session, cgroup, port, pid_file, ended_at, exit_code, cause FROM runs"""
 # With a PID, only a run whose main process it was, as far as we know.
 _FILL_IN: Final = """UPDATE runs SET exit_code = ? WHERE nonce = ? AND (? IS NULL OR pid IS NULL OR pid = ?)
     AND ended_at IS NOT NULL AND exit_code IS NULL"""
+_FORGET: Final = "DELETE FROM ports WHERE boot = ? AND namespace = ? AND pid = ? AND start = ?"
+_CHILDREN: Final = """SELECT service, name, boot, namespace, pid, start, parent_pid, parent_start, started_at,
+    ended_at, exit_code, cause FROM children"""
 _END: Final = """UPDATE runs SET ended_at = ?, exit_code = ?, cause = ?
     WHERE nonce = ? AND (? IS NULL OR pid IS NULL OR pid = ?) AND ended_at IS NULL"""
 
 
 class State:
-    """Runs, events and usage of one project. No method raises for the database; see `notes` for people.
+    """Runs, events, usage and registrations of one project. No method raises for the database; see `notes`.
 
     Methods that write return whether it is kept.
     """
@@ -172,6 +186,74 @@ class State:
             return 0
         exits.remove(project, found)
         return len(found)
+
+    # --- what a service opens while it runs ---------------------------------------------------------
+
+    def register_port(
+        self, service: str, port: int, *, name: str, owner: Identity, at: float | None = None
+    ) -> bool:
+        """A process of `service` listens on `port`, and calls that `name`. The newest 2,000 are kept."""
+        return self._database.write(
+            (
+                """INSERT OR REPLACE INTO ports (service, name, port, boot, namespace, pid, start, registered_at)
+                VALUES (?, CAST(? AS TEXT), ?, ?, ?, ?, ?, ?)""",
+                (service, _bytes(name), port, *owner, time.time() if at is None else at),
+            ),
+            ("DELETE FROM ports WHERE rowid <= (SELECT max(rowid) FROM ports) - ?", (_REGISTERED_KEPT,)),
+        )
+
+    def registered_ports(self) -> tuple[RegisteredPort, ...]:
+        """The ports of all processes that are not known to be gone, oldest first."""
+        rows = self._database.read(
+            """SELECT service, name, port, boot, namespace, pid, start, registered_at, beat_at FROM ports
+            ORDER BY rowid"""
+        )
+        return tuple(port for port in map(port_of, rows) if port is not None)
+
+    def forget_ports(self, owner: Identity) -> bool:
+        """The process listens no more."""
+        return self._database.write((_FORGET, owner))
+
+    def beat(self, owner: Identity, *, at: float | None = None) -> bool:
+        """The process says that it is well."""
+        now = time.time() if at is None else at
+        return self._database.write(
+            (
+                "UPDATE ports SET beat_at = ? WHERE boot = ? AND namespace = ? AND pid = ? AND start = ?",
+                (now, *owner),
+            )
+        )
+
+    def register_child(
+        self, service: str, *, name: str, child: Identity, parent: Identity, at: float | None = None
+    ) -> bool:
+        """A process of `service` started a child, and calls it `name`. The newest 2,000 are kept."""
+        return self._database.write(
+            (
+                """INSERT OR REPLACE INTO children
+                (service, name, boot, namespace, pid, start, parent_pid, parent_start, started_at)
+                VALUES (?, CAST(? AS TEXT), ?, ?, ?, ?, ?, ?, ?)""",
+                (service, _bytes(name), *child, parent.pid, parent.start, time.time() if at is None else at),
+            ),
+            ("DELETE FROM children WHERE rowid <= (SELECT max(rowid) FROM children) - ?", (_REGISTERED_KEPT,)),
+        )
+
+    def registered_children(self, *, ended: bool = False) -> tuple[RegisteredChild, ...]:
+        """Children that have not ended as far as we know, oldest first; with `ended` the others too."""
+        query = _CHILDREN if ended else f"{_CHILDREN} WHERE ended_at IS NULL"
+        rows = self._database.read(f"{query} ORDER BY rowid")
+        return tuple(child for child in map(child_of, rows) if child is not None)
+
+    def finish_child(self, child: Identity, *, ended_at: float, exit_code: int | None = None, cause: str) -> bool:
+        """The child is over, and its own ports are forgotten. An end that is already known stays."""
+        return self._database.write(
+            (
+                """UPDATE children SET ended_at = ?, exit_code = ?, cause = ?
+                WHERE boot = ? AND namespace = ? AND pid = ? AND start = ? AND ended_at IS NULL""",
+                (ended_at, exit_code, cause, *child),
+            ),
+            (_FORGET, child),
+        )
 
     # --- events -------------------------------------------------------------------------------------
 

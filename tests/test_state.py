@@ -16,7 +16,9 @@ import pytest
 from filetools import NOBODY, as_ordinary_user, fill, ordinary_folder, project_at, python, small_disk
 
 from devtasks import database, statedir
+from devtasks.database import Database
 from devtasks.model import Identity, Project
+from devtasks.registered import RegisteredChild, RegisteredPort
 from devtasks.state import State
 
 MAIN = Identity("boot", 4026531836, 4711, 987_654)
@@ -140,6 +142,119 @@ def test_usage_is_the_last_sample_of_each(state: State) -> None:
     assert state.previous_usage() == {"web": ("4711:5", 2.5, now)}
 
 
+# --- what a service opens while it runs ------------------------------------------------------------------
+
+CHILD = Identity("boot", 4026531836, 4712, 987_700)
+
+
+def port_row(name: str, port: int, at: float, **more: Any) -> RegisteredPort:
+    given = {"service": "web", "owner": MAIN, **more}
+    return RegisteredPort(name=name, port=port, registered_at=at, **given)
+
+
+def child_row(name: str, child: Identity, **more: Any) -> RegisteredChild:
+    return RegisteredChild(service="web", name=name, child=child, parent=MAIN, **more)
+
+
+def test_registered_ports_from_opening_to_the_end_of_their_owner(state: State) -> None:
+    assert state.registered_ports() == ()
+    assert state.register_port("web", 9001, name="proxy-a", owner=MAIN, at=5.0)
+    assert state.register_port("web", 9002, name="\udcff", owner=MAIN, at=6.0)
+    assert state.register_port("api", 9003, name="echo", owner=CHILD, at=7.0)
+    assert state.register_port("web", 9001, name="proxy-b", owner=MAIN, at=8.0)  # the same, under another name
+    assert state.beat(MAIN, at=9.0)
+    assert state.registered_ports() == (
+        port_row("\udcff", 9002, 6.0, beat_at=9.0),
+        port_row("echo", 9003, 7.0, service="api", owner=CHILD),
+        port_row("proxy-b", 9001, 8.0, beat_at=9.0),
+    )
+    assert state.forget_ports(MAIN)
+    assert [port.port for port in state.registered_ports()] == [9003]
+
+
+def test_registered_children_and_their_first_end(state: State) -> None:
+    assert state.register_child("web", name="tunnel", child=CHILD, parent=MAIN, at=5.0)
+    assert state.register_child("web", name="idle", child=RUNNER, parent=MAIN, at=6.0)
+    state.register_port("web", 9003, name="tunnel", owner=CHILD)
+    assert state.registered_children() == (
+        child_row("tunnel", CHILD, started_at=5.0),
+        child_row("idle", RUNNER, started_at=6.0),
+    )
+    assert state.finish_child(CHILD, ended_at=9.0, exit_code=-15, cause="stopped")
+    assert state.finish_child(CHILD, ended_at=99.0, cause="gone")
+    assert [child.name for child in state.registered_children()] == ["idle"]
+    assert state.registered_children(ended=True)[0] == child_row(
+        "tunnel", CHILD, started_at=5.0, ended_at=9.0, exit_code=-15, cause="stopped"
+    )
+    assert state.registered_ports() == ()
+
+
+def test_what_is_registered_is_bounded(state: State, project: Project) -> None:
+    state.register_port("web", 1, name="x", owner=MAIN)
+    state.register_child("web", name="x", child=MAIN, parent=MAIN)
+    with sqlite3.connect(path_of(project)) as connection:
+        connection.executemany(
+            "INSERT INTO ports VALUES ('web', 'x', ?, 'boot', 3, 2, 2, 1.0, NULL)", [(n,) for n in range(2, 2500)]
+        )
+        connection.executemany(
+            "INSERT INTO children VALUES ('web', 'x', 'boot', 3, ?, 2, 3, 3, 1.0, NULL, NULL, NULL)",
+            [(n,) for n in range(2, 2500)],
+        )
+    connection.close()
+    state.register_port("web", 3000, name="x", owner=MAIN)
+    state.register_child("web", name="last", child=CHILD, parent=MAIN)
+    assert len(state.registered_ports()) == 2000
+    assert len(state.registered_children()) == 2000
+    assert state.registered_children()[-1].name == "last"
+
+
+def test_registrations_that_nobody_can_have_made_are_left_out(state: State, project: Project) -> None:
+    state.register_port("web", 1, name="x", owner=MAIN)
+    state.register_child("web", name="x", child=MAIN, parent=MAIN)
+    wrong = [
+        *(("port", value) for value in (0, 65536, "http", b"1")),
+        *(("pid", value) for value in (1, -1, 2**33, "x")),
+        *(("start", value) for value in (-1, "x")),
+        *(("registered_at", value) for value in (-1.0, float("inf"), "now")),
+        *(("name", value) for value in (b"x", 3.5)),
+    ]
+    with sqlite3.connect(path_of(project)) as connection:
+        for number, (column, value) in enumerate(wrong):
+            row = {"port": 9000, "pid": 20, "start": number, "registered_at": 1.0, "name": "y"} | {column: value}
+            connection.execute(
+                "INSERT INTO ports VALUES ('web', :name, :port, 'boot', 3, :pid, :start, :registered_at, NULL)",
+                row,
+            )
+            if column in ("pid", "name"):
+                connection.execute(
+                    """INSERT INTO children VALUES
+                    ('web', :name, 'boot', 3, :pid, :start, 3, 3, 1.0, NULL, NULL, NULL)""",
+                    row,
+                )
+    connection.close()
+    assert {port.name for port in state.registered_ports()} == {"x", "3.5"}  # a column of text makes text of it
+    assert {child.name for child in state.registered_children()} == {"x", "3.5"}
+    assert state.notes == []
+
+
+def test_a_database_of_the_first_version_learns_to_register(project: Project) -> None:
+    state = State.open(project, create=True)
+    begin(state, 1)
+    state.close()
+    with sqlite3.connect(path_of(project)) as connection:
+        connection.execute("DROP TABLE ports")
+        connection.execute("DROP TABLE children")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    state = State.open(project, create=False)
+    assert state.registered_ports() == ()
+    assert state.register_port("web", 1, name="x", owner=MAIN)
+    assert len(state.registered_ports()) == 1
+    assert len(state.open_runs()) == 1
+    assert state.notes == []
+    state.close()
+
+
 # --- exits -----------------------------------------------------------------------------------------------
 
 
@@ -224,7 +339,7 @@ def test_exits_stay_while_the_database_cannot_keep_them(state: State, project: P
     state.close()
     path = leave_exit(project, nonce(1), b"4711 3 12\n")
     with sqlite3.connect(path_of(project)) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 900")
     connection.close()
     assert State.open(project, create=True).collect_exits(project) == 0
     assert path.exists()
@@ -312,8 +427,19 @@ def test_deleted_right_before_it_is_opened(project: Project, monkeypatch: pytest
     state = State.open(project, create=True)
     assert state.open_runs() == ()
     assert not path_of(project).exists()
-    assert state.notes == [f"{path_of(project)}: not read: unable to open database file"]
+    assert state.notes == []  # as if it had been deleted before
     state.close()
+
+
+def test_deleted_whenever_it_is_to_be_opened(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Database, "_open", lambda self: self._path.unlink(missing_ok=True) or OPEN(self))
+    state = State.open(project, create=True)
+    assert not begin(state, 1)
+    assert state.notes == [f"{path_of(project)}: not written: unable to open database file"]
+    state.close()
+
+
+OPEN = Database._open
 
 
 def test_a_folder_whose_name_means_something_in_a_uri(tmp_path: Path) -> None:
@@ -544,7 +670,7 @@ def test_eight_that_find_the_damage_at_once_lose_no_new_row(project: Project) ->
 def test_a_newer_version_is_left_alone(project: Project) -> None:
     filled(project)
     with sqlite3.connect(path_of(project)) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 900")
         connection.execute("DROP TABLE runs")
     connection.close()
     before = path_of(project).read_bytes()
