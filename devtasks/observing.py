@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from devtasks import pidfile, statedir
-from devtasks.model import Details, Match, Process, Project, Rejection, Run, Service, Snapshot
+from devtasks.model import Details, Identity, Match, Process, Project, Rejection, Run, Service, Snapshot
 from devtasks.ownership import Candidates, Facts, Judge, Places
 from devtasks.programs.patterns import matcher
 from devtasks.state import State
@@ -193,15 +193,25 @@ class Observer:
         return found
 
     def _reconcile(self, seen: Observation) -> None:
-        """End, in the state, the runs of which nothing is left: the process table always wins."""
+        """End, in the state, the runs of which nothing is left, and what ended processes had registered.
+
+        The process table always wins.
+        """
         for run in self.state.open_runs():
             if run.boot != self.world.boot:
                 self.state.finish(run.nonce, ended_at=self.world.now(), cause="reboot")
-            elif run.namespace == self.world.namespace and run.main is not None:
-                row = seen.table.processes.get(run.main.pid)
-                lives = row is not None and not row.gone and row.start == run.main.start
-                if not lives:
-                    self.state.finish(run.nonce, ended_at=self.world.now(), cause="gone")
+            elif run.main is not None and self._ended(run.main, seen.table):
+                self.state.finish(run.nonce, ended_at=self.world.now(), cause="gone")
+        for owner in self.state.registered_owners():
+            if owner.boot != self.world.boot:
+                self.state.finish_child(owner, ended_at=self.world.now(), cause="reboot")
+            elif self._ended(owner, seen.table):
+                self.state.finish_child(owner, ended_at=self.world.now(), cause="gone")
+
+    def _ended(self, one: Identity, table: Snapshot) -> bool:
+        """Whether a process of this boot is over. One in another PID namespace is not judged."""
+        row = table.processes.get(one.pid)
+        return one.namespace == self.world.namespace and (row is None or row.gone or row.start != one.start)
 
 
 class _Lazily(Mapping[int, Details]):

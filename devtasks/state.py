@@ -244,6 +244,11 @@ class State:
         rows = self._database.read(f"{query} ORDER BY rowid")
         return tuple(child for child in map(child_of, rows) if child is not None)
 
+    def registered_owners(self) -> frozenset[Identity]:
+        """Every process that is not known to be gone: owners of ports, and children."""
+        ports = {port.owner for port in self.registered_ports()}
+        return frozenset(ports | {child.child for child in self.registered_children()})
+
     def finish_child(self, child: Identity, *, ended_at: float, exit_code: int | None = None, cause: str) -> bool:
         """The child is over, and its own ports are forgotten. An end that is already known stays."""
         return self._database.write(

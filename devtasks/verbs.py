@@ -216,8 +216,9 @@ def _stopped(scope: Scope, ended: Ended, service: Service | str, *, logs_too: bo
             tidier.pid_file(service, ended=ending.targets, read=read)
             if logs_too:
                 tidier.logs(service)
+    opened = _forget(scope, seen, name, (*ending.stopped, *ending.killed))
     if isinstance(service, Service) and service.listener == "ours":
-        for port in sorted(scope.world.listening(service.ports)):
+        for port in sorted(scope.world.listening({*service.ports, *opened})):
             tidier.notes.append(f"port {port} is still held: inv explain --port {port} tells by whom")
     scope.state.collect_exits(scope.project)
     return Stopped(
@@ -230,6 +231,16 @@ def _stopped(scope: Scope, ended: Ended, service: Service | str, *, logs_too: bo
         notes=tuple(tidier.notes),
         removed=tuple(tidier.removed),
     )
+
+
+def _forget(scope: Scope, seen: Observation, name: str, ended: Iterable[int]) -> set[int]:
+    """End in the state what the processes `ended` had registered. Returns the ports that the service had opened."""
+    opened = {port.port for port in scope.state.registered_ports() if port.service == name}
+    rows = seen.table.processes
+    gone = {seen.table.identity(rows[pid]) for pid in ended if pid in rows}
+    for owner in gone & scope.state.registered_owners():
+        scope.state.finish_child(owner, ended_at=scope.world.now(), cause="stopped")
+    return opened
 
 
 def _rejected(scope: Scope, seen: Observation, name: str) -> tuple[RejectedRow, ...]:
