@@ -1,10 +1,15 @@
-"""In which order services start and stop: pure."""
+"""In which order services start and stop, and what is made for a run: pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from devtasks.model import Match, Process, Service
+from devtasks.model import Match, Process, Project, Service
+
+
+def cgroup_prefix(project: Project, service: str) -> str:
+    """How the names of the cgroups of a service's runs begin; the run's nonce follows."""
+    return f"devtasks-{project.digest[:8]}-{service}-"
 
 
 def levels(services: Iterable[Service]) -> tuple[tuple[Service, ...], ...]:

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 
 from devtasks import launching, locks, logs, pidfile, statedir
 from devtasks.errors import DevtasksError, Interrupted, Refused
-from devtasks.model import Process, Service
+from devtasks.model import Process, Run, Service
 from devtasks.observing import Observation, Observer
 from devtasks.outcomes import Started
 from devtasks.ownership import make_marker
-from devtasks.planning import levels
+from devtasks.planning import cgroup_prefix, levels
 from devtasks.probes import Readiness
 from devtasks.readying import LOG_LINES, Begun, Waiter, how_it_ended
 from devtasks.standing import stand
@@ -101,8 +101,8 @@ class Starter:
         marker = make_marker(self._project, service.name, attempt.nonce)
         attempt.env = launching.environment(service, self._project, marker)
         if standing.main is not None:
-            if not standing.by_hand and standing.run is None:
-                self._adopt(service, standing.main, seen)
+            if not standing.by_hand:
+                self._complete(service, standing.main, standing.run, seen)
             attempt.note = "started by hand, not by devtasks" if standing.by_hand else None
             return self._wait_for(attempt, standing.main, already=True)
         if standing.standing == "elsewhere":
@@ -191,6 +191,18 @@ class Starter:
             hint="devtasks did not write it and leaves it alone: remove it, or set another pid_file",
         )
 
+    def _complete(self, service: Service, main: Process, run: Run | None, seen: Observation) -> None:
+        """Do for a live run what a killed starter or stopper left undone, or what was deleted since, if we can."""
+        with contextlib.suppress(DevtasksError):
+            if run is None:
+                self._adopt(service, main, seen)
+            elif run.cgroup is not None:
+                self._world.freeze(run.cgroup, frozen=False)
+        with contextlib.suppress(DevtasksError):
+            if pidfile.read(service.pid_file, statedir.owners(self._project.root)).pid != main.pid:
+                self._check_pid_file(service)
+                pidfile.write(service.pid_file, main.pid)
+
     def _adopt(self, service: Service, main: Process, seen: Observation) -> None:
         """Remember a run whose starter was killed before it could, or whose state was lost."""
         nonce = (main.marker or "").rpartition("/")[2]
@@ -200,9 +212,6 @@ class Starter:
             self._intend(service, nonce, self._world.started_at(main))
         runner = next((row for row in seen.runners.get(service.name, ()) if row.pid == main.ppid), None)
         self._remember(service, nonce, main, runner, None)
-        with contextlib.suppress(DevtasksError):
-            self._check_pid_file(service)
-            pidfile.write(service.pid_file, main.pid)
 
     # --- the launch ---------------------------------------------------------------------------------------
 
@@ -213,7 +222,9 @@ class Starter:
                 self._state.finish(stale.nonce, ended_at=self._world.now(), cause="never-began")
         self._intend(service, nonce, self._world.now())
         output = logs.open_log(service.log_file)
-        cgroup = self._world.make_cgroup(f"devtasks-{self._project.digest[:8]}-{service.name}-{nonce}")
+        cgroups = cgroup_prefix(self._project, service.name)
+        self._world.clear_cgroups(cgroups)  # what a start left that was killed before it launched anything
+        cgroup = self._world.make_cgroup(cgroups + nonce)
         try:
             failure = self._before(service, attempt.env, output)
             if failure is not None:

@@ -81,9 +81,7 @@ def _make_state_dir(project: Project) -> None:
         # File systems without permissions refuse or ignore this: not a reason to refuse the project.
         with contextlib.suppress(OSError):
             os.chmod(folder, 0o700)
-    with os.scandir(folder) as entries:
-        empty = next(entries, None) is None
-    if empty:
+    if _is_new(folder):
         # Only then: in a folder that a user filled, `*` would hide the user's files from git.
         _hand_over_folder(folder, project.root)
         descriptor = open_nofollow(folder / ".gitignore", os.O_WRONLY | os.O_CREAT)
@@ -91,6 +89,14 @@ def _make_state_dir(project: Project) -> None:
             os.write(descriptor, b"*\n")
         finally:
             os.close(descriptor)
+
+
+def _is_new(folder: Path) -> bool:
+    """Whether nothing is in it but, at most, the empty beginning of our .gitignore."""
+    with os.scandir(folder) as entries:
+        return all(
+            entry.name == ".gitignore" and entry.stat(follow_symlinks=False).st_size == 0 for entry in entries
+        )
 
 
 def _make_folders_inside(state_dir: Path, folder: Path) -> None:

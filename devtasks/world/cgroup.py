@@ -34,6 +34,17 @@ def remove(path: str) -> None:
             os.rmdir(folder)
 
 
+def clear(prefix: str) -> None:
+    """Remove those cgroups under the caller's own that are called `prefix` and a nonce, and are empty."""
+    parent = _own()
+    if parent is None:
+        return
+    with contextlib.suppress(OSError):
+        for name in os.listdir(parent):
+            if name.startswith(prefix) and "-" not in name[len(prefix) :]:  # web- begins web-api- too
+                remove(os.path.join(parent, name))
+
+
 def members(path: str) -> tuple[int, ...] | None:
     """PIDs in the cgroup and below it, as seen from our PID namespace; None: there is no such cgroup."""
     if not os.path.isfile(os.path.join(path, "cgroup.procs")):
