@@ -1,6 +1,6 @@
 """The errors that reach a user: one line, a remedy where there is one, an exit code.
 
-Everything below is raised anywhere in the program and translated to a message once, in `tasks.py`.
+Everything below is raised anywhere in the program and translated to a message once, in `edge.py`.
 """
 
 

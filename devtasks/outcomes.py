@@ -1,4 +1,4 @@
-"""What a verb tells: one value a verb, rendered as text or JSON by `report.py`.
+"""What a verb tells: one value a verb, rendered as text or JSON by `report/`.
 
 The keys of the JSON shapes in docs/json.md are these fields; whatever else is here is for people.
 """
@@ -137,6 +137,7 @@ class StopReport(Value):
     dry_run: bool
     seconds: float
     services: tuple[Stopped, ...]
+    notes: tuple[str, ...] = ()  # lines for people that belong to no service
 
     @property
     def exit_code(self) -> int:
@@ -184,6 +185,43 @@ class LogLines(Value):
     """The last lines of the services' logs, as (service, line)."""
 
     lines: tuple[tuple[str, str], ...]
+
+
+PortState = Literal["free", "ours", "foreign", "container", "unknown"]
+
+
+class PortHolder(Value):
+    """One process on a port; `pid` None: somebody whom we may not see."""
+
+    pid: int | None
+    command: str
+    cwd: str | None
+    service: str | None  # of this project
+    program: str = ""  # what really runs: of an interpreter, its script or module
+    user: str | None = None
+    age_seconds: float | None = None
+    project: str | None = None  # the root of the other project it belongs to, as far as that can be told
+    project_service: str | None = None  # the service it is there
+    container: str | None = None  # that it holds the port for
+    stop: str | None = None  # the command that makes a container give it up
+    addresses: tuple[str, ...] = ()
+
+
+class PortRow(Value):
+    """One port. `name`: what the service that opened it at run time calls it."""
+
+    port: int
+    protocol: Literal["tcp", "udp"]
+    service: str | None
+    state: PortState
+    holders: tuple[PortHolder, ...] = ()
+    warnings: tuple[str, ...] = ()
+    name: str | None = None
+
+
+class Ports(Value):
+    project: str
+    ports: tuple[PortRow, ...]
 
 
 class Proposal(Value):

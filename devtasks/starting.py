@@ -59,11 +59,12 @@ class Starter:
 
         Interrupted, it stops what it has begun and is not ready yet.
         """
+        chosen = tuple(services)
         results: dict[str, Started] = {}
         failed: set[str] = set()
         statedir.ensure(self._project)
         try:
-            for level in levels(services):
+            for level in levels(chosen):
                 for service in level:
                     outcome = self._begin(service, failed)
                     if isinstance(outcome, Begun):
@@ -79,7 +80,7 @@ class Starter:
         except (KeyboardInterrupt, Interrupted):
             self._waiter.undo_all()
             raise
-        return tuple(results.values())
+        return tuple(results[service.name] for level in levels(chosen) for service in level)
 
     # --- one service, from its lock to its launch ---------------------------------------------------------
 

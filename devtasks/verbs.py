@@ -219,7 +219,7 @@ def _stopped(scope: Scope, ended: Ended, service: Service | str, *, logs_too: bo
     opened = _forget(scope, seen, name, (*ending.stopped, *ending.killed))
     if isinstance(service, Service) and service.listener == "ours":
         for port in sorted(scope.world.listening({*service.ports, *opened})):
-            tidier.notes.append(f"port {port} is still held: inv explain --port {port} tells by whom")
+            tidier.notes.append(f"port {port} is still held: explain --port {port} tells by whom")
     scope.state.collect_exits(scope.project)
     return Stopped(
         name=name,
@@ -227,14 +227,14 @@ def _stopped(scope: Scope, ended: Ended, service: Service | str, *, logs_too: bo
         killed=ending.killed,
         survivors=ending.survivors,
         rejected=_rejected(scope, seen, name),
-        commands=_commands(seen, ending.targets),
+        commands=tuple((pid, command_line(target.match.process)) for pid, target in ending.targets.items()),
         notes=tuple(tidier.notes),
         removed=tuple(tidier.removed),
     )
 
 
 def _forget(scope: Scope, seen: Observation, name: str, ended: Iterable[int]) -> set[int]:
-    """End in the state what the processes `ended` had registered. Returns the ports that the service had opened."""
+    """End in the state what the processes `ended` had registered. The ports that the service had opened."""
     opened = {port.port for port in scope.state.registered_ports() if port.service == name}
     rows = seen.table.processes
     gone = {seen.table.identity(rows[pid]) for pid in ended if pid in rows}

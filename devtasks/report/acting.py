@@ -45,7 +45,7 @@ def _started(item: outcomes.Started, look: Look, *, dry_run: bool) -> list[str]:
         "started": ("would start" if dry_run else f"started{spent}", "good"),
         "already-running": ("already running", "good"),
         "not-ready": (f"not ready{spent}", "bad"),
-        "exited": (f"exited{spent}", "bad"),
+        "exited": (f"exited{spent}" if item.log_file else "not started", "bad"),
         "refused": ("refused", "odd"),
     }
     word, tone = words[item.outcome]
