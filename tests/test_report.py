@@ -123,6 +123,7 @@ STARTED = outcomes.StartReport(
             pid=None,
             seconds=0.3,
             detail="exit code 1 after 0.3 s",
+            log_file="/srv/shop/frontend.log",
             hint="npm install",
             log_tail=("Error: no vite", "::error::obeyed ##[group]", "\x1b]0;title\x07"),
             exit_code=1,
