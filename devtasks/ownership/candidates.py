@@ -36,10 +36,10 @@ class Candidates:
         self._children = {}
         for pid, row in rows.items():
             self._children.setdefault(row.ppid, []).append(pid)
+            if row.session in sessions:
+                runs.add(pid)
             if self._dull.get(pid) is row or self._is_dull(row):
                 dull[pid] = row
-                if row.session in sessions:
-                    runs.add(pid)
             elif row.marker is not None or row.keep:
                 runs.add(pid)
             else:

@@ -41,6 +41,11 @@ class Facts(Value):
         """What is known of a candidate; all unknown if nothing could be read."""
         return self.details.get(pid, UNKNOWN)
 
+    def parent(self, process: Process) -> Process | None:
+        """Its parent in the table. One that is younger got the number of a parent that is gone: that is none."""
+        above = self.table.processes.get(process.ppid)
+        return above if above is not None and above.start <= process.start else None
+
     def names(self, run: Run) -> bool:
         """Whether the PID that a run recorded as its main process still is that process."""
         row = self.table.processes.get(run.main.pid) if run.main is not None else None

@@ -53,16 +53,14 @@ class Lineages:
         trail: list[Process] = []
         seen: set[int] = set()
         result: Lineage = None
-        while pid > 1 and pid not in seen:
-            if pid in self._known:
-                result = self._known[pid]
+        above = self._rows.get(pid)
+        while above is not None and above.pid > 1 and not above.kernel and above.pid not in seen:
+            if above.pid in self._known:
+                result = self._known[above.pid]
                 break
-            process = self._rows.get(pid)
-            if process is None or process.kernel:
-                break
-            seen.add(pid)
-            trail.append(process)
-            pid = process.ppid
+            seen.add(above.pid)
+            trail.append(above)
+            above = self._facts.parent(above)
         for process in reversed(trail):
             result = self._known[process.pid] = self._inherit(process, result)
         return result
@@ -70,27 +68,23 @@ class Lineages:
     def proof(self, process: Process) -> tuple[str, tuple[Evidence, ...]] | None:
         """The service a process is proven to belong to, and the evidence that decided it; None: not proven."""
         lineage = self.of(process.pid)
-        if isinstance(lineage, Owned):
-            return lineage.service, self._walked(process, lineage)
-        if lineage is None:
-            for found in (self._cgroup(process), self._session(process)):
-                if found is not None:
-                    return found[0], (found[1],)
-        return None
+        return (lineage.service, self._walked(process, lineage)) if isinstance(lineage, Owned) else None
 
     def all_evidence(self, process: Process) -> tuple[Evidence, ...]:
         """All that is enough alone, for people: also what would not have been needed."""
         proof = self.proof(process)
         if proof is None:
             return ()
-        further = [item for item in (self._cgroup(process), self._session(process)) if item is not None]
-        found = [*proof[1], *(evidence for service, evidence in further if service == proof[0])]
-        return tuple(dict.fromkeys(found))
+        further = [evidence for run, evidence in self._placed(process) if run.service == proof[0]]
+        return tuple(dict.fromkeys([*proof[1], *further]))
 
     def _inherit(self, process: Process, above: Lineage) -> Lineage:
         """The lineage of a process, given its parent's."""
         if above is None and process.marker is None and not process.keep and process.pid not in self._mains:
-            return None  # nearly every process of a machine
+            run = next((run for run, _ in self._placed(process)), None)
+            if run is None:
+                return None  # nearly every process of a machine
+            above = Owned(run.service, run.nonce, run.session, f"run {run.nonce}")
         digest, service, nonce = split_marker(process.marker)
         ours = digest == self._facts.project.digest
         if process.runner and ours:
@@ -126,6 +120,8 @@ class Lineages:
         kind = programs.users_own(process.argv, terminal=process.terminal != 0)
         if kind is None:
             return None
+        if nonce is None and isinstance(above, Owned):
+            nonce = above.nonce  # its own could not be read (screen is setgid), and is handed down all the same
         return Barred(f"{kind} (PID {process.pid}) that has left the run's session", entirely=False, nonce=nonce)
 
     def _session_of(self, nonce: str | None, above: Lineage) -> int | None:
@@ -144,21 +140,24 @@ class Lineages:
             found.append(Evidence("pid-file", "named there, and the recorded identity agrees"))
         if process.marker is not None:
             found.append(Evidence("marker", f"DEVTASKS_ID={process.marker}"))
-        if isinstance(self.of(process.ppid), Owned):
-            found.append(Evidence("descendant", f"child of PID {process.ppid}"))
+        above = self._facts.parent(process)
+        if above is not None and isinstance(self.of(above.pid), Owned):
+            found.append(Evidence("descendant", f"child of PID {above.pid}"))
+        found = found or [evidence for _, evidence in self._placed(process)][:1]
         return tuple(found) or (Evidence("descendant", lineage.detail),)
 
     # --- where the walk finds nothing ---------------------------------------------------------------------
 
-    def _cgroup(self, process: Process) -> tuple[str, Evidence] | None:
+    def _placed(self, process: Process) -> list[tuple[Run, Evidence]]:
+        """The runs whose cgroup or session it is in, likelier first."""
+        found = []
         run = self._facts.cgroup_members.get(process.pid)
-        return (run.service, Evidence("cgroup", run.cgroup or "")) if run is not None else None
-
-    def _session(self, process: Process) -> tuple[str, Evidence] | None:
+        if run is not None:
+            found.append((run, Evidence("cgroup", run.cgroup or "")))
         run = self._sessions.get(process.session)
-        if run is None or not self._is_the_runs(run) or self._elsewhere(process.pid):
-            return None
-        return run.service, Evidence("session", f"session {run.session}, made for the run")
+        if run is not None and self._is_the_runs(run):
+            found.append((run, Evidence("session", f"session {run.session}, made for the run")))
+        return [] if found and self._elsewhere(process.pid) else found
 
     def _is_the_runs(self, run: Run) -> bool:
         """Session numbers are reused, as PIDs are: a member has to vouch for it."""
@@ -172,8 +171,11 @@ class Lineages:
             return self._facts.names(run) and run.main is not None and run.main.pid == leader.pid
         marker = f"{self._facts.project.digest}/{run.service}/"
         members = [row for row in self._rows.values() if row.session == run.session and not row.gone]
-        return any((row.marker or "").startswith(marker) for row in members) or any(
-            self._facts.places.holds(row, self._facts.details_of(row.pid)) is True for row in members
+        if any((row.marker or "").startswith(marker) for row in members):
+            return True
+        places = self._facts.places
+        return places.proves_something and any(
+            places.holds(row, self._facts.details_of(row.pid)) is True for row in members
         )
 
     def _elsewhere(self, pid: int) -> bool:

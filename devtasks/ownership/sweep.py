@@ -19,7 +19,6 @@ class Sweep:
 
     def __init__(self, facts: Facts, lineages: Lineages) -> None:
         self._facts = facts
-        self._rows = facts.table.processes
         self._lineages = lineages
         self._known: dict[int, Match | Rejection | None] = {}
         self._listens: dict[int, list[int]] = {}
@@ -29,9 +28,14 @@ class Sweep:
 
     def verdict(self, process: Process, barred: Barred | None) -> Match | Rejection | None:
         """Ours, claimed but rejected, or (None) claimed by no service."""
-        if process.pid not in self._known:
-            self._known[process.pid] = None  # a loop of parents ends here
-            self._known[process.pid] = self._judge(process, barred)
+        trail: list[Process] = []
+        above: Process | None = process
+        while above is not None and above.pid not in self._known:
+            self._known[above.pid] = None  # a loop of parents ends here
+            trail.append(above)
+            above = self._leader(above)
+        for one in reversed(trail):
+            self._known[one.pid] = self._judge(one, barred if one is process else None)
         return self._known[process.pid]
 
     def _judge(self, process: Process, barred: Barred | None) -> Match | Rejection | None:
@@ -110,30 +114,33 @@ class Sweep:
     def _starter(self, process: Process) -> str | None:
         """The test runner or debugger above it, unless that is above the caller as well."""
         seen: set[int] = set()
-        above = self._rows.get(process.ppid)
+        above = self._facts.parent(process)
         while above is not None and above.pid > 1 and above.pid not in seen:
             seen.add(above.pid)
             kind = programs.spawns_its_own(above.argv) if above.pid not in self._facts.callers else None
             if kind is not None:
                 return f"{kind} (PID {above.pid})"
-            above = self._rows.get(above.ppid)
+            above = self._facts.parent(above)
         return None
 
     def _follows(self, process: Process, barred: Barred | None) -> Match | None:
         """What a swept process started goes with it, unless it is a user's own program that went its own way."""
-        parent = self._rows.get(process.ppid)
-        if barred is not None or parent is None or self._facts.never(parent):
-            return None
-        if self._lineages.of(parent.pid) is not None:
-            return None
-        above = self.verdict(parent, None)
-        if not isinstance(above, Match):
+        parent = self._leader(process)
+        above = self._known.get(parent.pid) if parent is not None else None
+        if barred is not None or parent is None or not isinstance(above, Match):
             return None
         terminal = process.terminal != 0
         if process.session != parent.session and programs.users_own(process.argv, terminal=terminal):
             return None
         evidence = Evidence("descendant", f"child of PID {parent.pid}")
         return Match(process=process, service=above.service, evidence=(evidence,))
+
+    def _leader(self, process: Process) -> Process | None:
+        """The parent that it goes with, if that one is swept: nothing proves it ours, and nothing bars it."""
+        parent = self._facts.parent(process)
+        if parent is None or self._facts.never(parent) or self._lineages.of(parent.pid) is not None:
+            return None
+        return parent
 
 
 def _nearness(folder: str, cwd: str) -> int:
