@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 
 from devtasks.model import Details, Process
@@ -16,20 +18,36 @@ class Places:
     """Tells, by path component and on real paths, whether a folder is inside one project.
 
     A folder belongs to the innermost folder at or above it that is a configured `cwd` of ours, our root, or
-    anybody's root: one with a devtasks table or a `.git` entry. Answers are remembered: one of these serves
-    one command.
+    anybody's root: one with a devtasks table or a `.git` entry. A `cwd` that holds everything, as the home folder
+    does, does not count. Answers are remembered: one of these serves one command.
     """
 
     def __init__(self, root: Path, cwds: Iterable[Path] = ()) -> None:
         self.root = str(root)
-        self._ours = {self.root, *(os.path.realpath(cwd) for cwd in cwds)}
+        self._cwds = tuple(os.path.realpath(cwd) for cwd in cwds)
         self._known: dict[str, str | None] = {}
 
-    @property
+    @cached_property
     def proves_something(self) -> bool:
         """False for a root that is `/`, the home folder or above it: everything a user does is inside."""
-        home = os.path.realpath(os.path.expanduser("~"))
-        return self.root != "/" and os.path.commonpath([self.root, home]) != self.root
+        return not self._holds_everything(self.root)
+
+    @cached_property
+    def _ours(self) -> frozenset[str]:
+        return frozenset((self.root, *(cwd for cwd in self._cwds if not self._holds_everything(cwd))))
+
+    def _holds_everything(self, folder: str) -> bool:
+        return folder == "/" or any(os.path.commonpath([folder, home]) == folder for home in self._homes)
+
+    @cached_property
+    def _homes(self) -> tuple[str, ...]:
+        """Ours, and that of the root's owner: under sudo they are not the same."""
+        homes = [os.path.expanduser("~")]
+        with contextlib.suppress(ImportError, OSError, KeyError):
+            import pwd
+
+            homes.append(pwd.getpwuid(os.stat(self.root).st_uid).pw_dir)
+        return tuple(os.path.realpath(home) for home in homes)
 
     def holds(self, process: Process, details: Details) -> bool | None:
         """Whether a process is inside the project. None: it could not be told.
@@ -39,8 +57,9 @@ class Places:
         owner = self.owner(details.cwd) if details.cwd else None
         if owner is not None:
             return owner == self.root
-        places = (details.exe, script(process.argv))
-        if any(self.inside(path) for path in places if path):
+        source = script(process.argv)
+        real = os.path.realpath(source) if source is not None and os.path.isabs(source) else None
+        if any(self.inside(path) for path in (details.exe, real) if path):
             return True
         return None if details.cwd is None else False
 
@@ -74,8 +93,11 @@ class Places:
 def _is_root(folder: str) -> bool:
     if os.path.lexists(os.path.join(folder, ".git")) or os.path.isfile(os.path.join(folder, "devtasks.toml")):
         return True
+    path = os.path.join(folder, "pyproject.toml")
     try:
-        with open(os.path.join(folder, "pyproject.toml"), "rb") as file:
+        if not os.path.isfile(path):  # opening a FIFO would wait for a writer
+            return False
+        with open(path, "rb") as file:
             return b"tool.devtasks" in file.read(_TABLE_BYTES)
     except OSError:
         return False
