@@ -84,6 +84,7 @@ FLAGS: Mapping[str, Flag] = {
     "keep_logs": Flag("Leave the log files where they are."),
     "older_than": Flag("Logs untouched for this many DAYS are stale (default 7).", "DAYS", _days),
     "lines": Flag("The last LINES of each service (default 20).", "LINES", _lines),
+    "udp": Flag("Show the UDP ports of the same numbers, too."),
     "pid": Flag("The process to explain.", "PID", _pid),
     "port": Flag("PORT to use instead of the configured one.", "PORT", _port),
     "host": Flag("HOST to use instead of the configured one.", "HOST", _host),
@@ -104,6 +105,7 @@ class Flags(Value):
     keep_logs: bool = False
     older_than: float = 7.0
     lines: int = 20
+    udp: bool = False
     pid: int | None = None
     port: int | None = None
     host: str | None = None

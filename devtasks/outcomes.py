@@ -235,6 +235,6 @@ class Proposal(Value):
         return self.path is not None
 
 
-Looked = Status | Processes | ExplainReport | LogLines
+Looked = Status | Processes | ExplainReport | LogLines | Ports
 Acted = StartReport | StopReport | RestartReport | CleanReport | Proposal
 Anything = Looked | Acted

@@ -111,6 +111,19 @@ def _explain(scope: Scope, call: Call) -> outcomes.Anything:
     return verbs.explain(scope, pid=call.flags.pid, port=call.flags.port)
 
 
+def _ports(scope: Scope, call: Call) -> outcomes.Anything:
+    return verbs.ports(scope, call.names, udp=call.flags.udp)
+
+
+def _free_port(scope: Scope, call: Call) -> outcomes.Anything:
+    flags = call.flags
+    if flags.port is None:
+        raise UsageError("free-port needs --port PORT")
+    return verbs.free_port(
+        scope, port=flags.port, force=flags.force, timeout_seconds=flags.timeout, dry_run=flags.dry_run
+    )
+
+
 def _logs(scope: Scope, call: Call) -> outcomes.Anything:
     return outcomes.LogLines(lines=verbs.logs(scope, call.names, lines=call.flags.lines))
 
@@ -124,6 +137,8 @@ _IN_A_PROJECT: Mapping[str, Callable[[Scope, Call], outcomes.Anything]] = {
     "status": _status,
     "show-processes": _show_processes,
     "explain": _explain,
+    "ports": _ports,
+    "free-port": _free_port,
     "logs": _logs,
 }
 
@@ -158,7 +173,7 @@ def _project(verb: str, call: Call) -> Project:
             hint='name one in pyproject.toml: [tool.devtasks.services.backend] with command = "..."',
         )
     _check_names(call.names, project)
-    if verb == "explain" or (call.flags.port is None and call.flags.host is None):
+    if verb in ("explain", "free-port") or (call.flags.port is None and call.flags.host is None):
         return project
     groups = {service.name: service.group for service in project.services}
     chosen = [groups.get(name, name) for name in call.names] or list(groups.values())

@@ -82,11 +82,24 @@ VERBS = (
         helps={"port": "Explain whoever listens on PORT."},
     ),
     Verb(
+        name="ports",
+        topic=LOOK,
+        help="Show what holds each port.",
+        flags=("only", "udp", "json", "color"),
+    ),
+    Verb(
         name="logs",
         topic=LOOK,
         help="Show the last lines of all logs.",
         one="Show the last lines of {service}'s log.",
         flags=("only", "lines", "json", "color"),
+    ),
+    Verb(
+        name="free-port",
+        topic=TIDY,
+        help="Stop the service that holds a port.",
+        flags=("port", "force", "timeout", "why", "dry_run", "json", "color"),
+        helps={"port": "The PORT to free.", "force": "End a stranger, too; never in production."},
     ),
     Verb(
         name="clean",

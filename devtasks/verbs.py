@@ -15,6 +15,7 @@ from devtasks.observing import Observation, Observer, select
 from devtasks.outcomes import (
     CleanReport,
     ExplainReport,
+    Ports,
     Processes,
     RejectedRow,
     RestartReport,
@@ -84,6 +85,19 @@ def explain(scope: Scope, *, pid: int | None, port: int | None) -> ExplainReport
             raise DevtasksError(f"port {port} is held by somebody whom we may not see", hint="try with sudo")
         pids = list(holders)
     return Showing(scope.observer, seen).explain(pids)
+
+
+def ports(scope: Scope, names: tuple[str, ...], *, udp: bool) -> Ports:
+    """What holds each configured or registered port."""
+    from devtasks.ports import claims
+    from devtasks.surveying import survey
+
+    services = select(scope.project, names)
+    chosen = {service.name for service in services}
+    seen = scope.observer.observe()
+    opened = [one for one in scope.state.registered_ports() if not names or one.service in chosen]
+    claimed = claims(services, ((one.service, one.name, one.port) for one in opened))
+    return Ports(project=scope.project.name, ports=survey(scope.observer, seen, claimed, udp=udp))
 
 
 def logs(scope: Scope, names: tuple[str, ...], *, lines: int) -> tuple[tuple[str, str], ...]:
@@ -250,6 +264,48 @@ def _rejected(scope: Scope, seen: Observation, name: str) -> tuple[RejectedRow, 
 def _commands(seen: Observation, pids: Iterable[int]) -> tuple[tuple[int, str], ...]:
     rows = seen.table.processes
     return tuple((pid, command_line(rows[pid])) for pid in pids if pid in rows)
+
+
+# --- free-port -------------------------------------------------------------------------------------------
+
+
+def free_port(scope: Scope, *, port: int, force: bool, timeout_seconds: float | None, dry_run: bool) -> StopReport:
+    """Stop whatever holds `port`: the project's own service, whole; a stranger only with `force`.
+
+    Raises Refused, with nothing signalled, for what may not be stopped. Ends with the proof by binding the port.
+    """
+    from devtasks import freeing
+    from devtasks.stopping import Stopper
+
+    began = scope.world.monotonic()
+    seen = scope.observer.observe()
+    plan = freeing.decide(scope.observer, seen, port, force=force)
+    reports: list[Stopped] = []
+    if dry_run:
+        for service in plan.services:
+            name = service if isinstance(service, str) else service.name
+            reports.append(_stop_plan(scope, seen, name, force=False))
+        if plan.strangers:
+            pids = tuple(process.pid for process in plan.strangers)
+            reports.append(Stopped(name=f"port {port}", stopped=pids, commands=_commands(seen, pids)))
+    elif plan.services:
+        ended = Stopper(scope.observer, seen).stop(plan.services, timeout_seconds=timeout_seconds)
+        reports += [_stopped(scope, ended, service, logs_too=False) for service in plan.services]
+        if ended.interrupted is not None:
+            raise ended.interrupted
+    if plan.strangers and not dry_run:
+        grace = freeing.STRANGER_SECONDS if timeout_seconds is None else timeout_seconds
+        reports.append(freeing.evict(scope.world, port, plan.strangers, timeout_seconds=grace))
+    free, note = (
+        (True, None) if dry_run and reports else freeing.verdict(scope.observer, port, already=not reports)
+    )
+    return StopReport(
+        ok=free and not any(report.survivors for report in reports),
+        dry_run=dry_run,
+        seconds=scope.world.monotonic() - began,
+        services=tuple(reports),
+        notes=(note,) if note else (),
+    )
 
 
 # --- restart and clean -----------------------------------------------------------------------------------

@@ -72,8 +72,10 @@ def stop(report: outcomes.StopReport, look: Look, *, why: bool) -> list[str]:
     out: list[str] = []
     for item in report.services:
         out += _stopped(item, look, report, why=why)
-    if not report.services:
+    if not report.services and not report.notes:
         out.append("nothing to stop")
+    for note in report.notes:
+        out += wrapped("", foreign(note), look)
     if len(report.services) > 1 and ended and not report.dry_run:
         out.append(f"stopped {counted(ended, 'process', 'processes')} in {report.seconds:.2f} s")
     return [*out, *dry_note(report.dry_run)]

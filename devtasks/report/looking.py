@@ -29,6 +29,10 @@ def render(outcome: outcomes.Looked, look: Look, *, why: bool) -> list[str]:
             return explain(outcome, look)
         case outcomes.LogLines():
             return logs(outcome, look)
+        case outcomes.Ports():
+            from devtasks.report import ports
+
+            return ports.table(outcome, look)
 
 
 def status(report: outcomes.Status, look: Look) -> list[str]:

@@ -51,6 +51,8 @@ def _shape(outcome: outcomes.Anything) -> Shape:
             return _explain(outcome)
         case outcomes.LogLines():
             return {"lines": [{"service": service, "line": foreign(line)} for service, line in outcome.lines]}
+        case outcomes.Ports():
+            return _ports(outcome)
         case outcomes.Proposal():
             return {"path": outcome.path, "written": outcome.written, "content": outcome.content}
 
@@ -151,6 +153,7 @@ def _stop(report: outcomes.StopReport) -> Shape:
             }
             for item in report.services
         ],
+        "notes": [foreign(note) for note in report.notes],
     }
 
 
@@ -178,6 +181,41 @@ def _explain(report: outcomes.ExplainReport) -> Shape:
     ]
     first = all_of_them[0] if all_of_them else {"pid": None, "command": "", "verdict": "nobody", "rules": []}
     return {**first, "explanations": all_of_them}
+
+
+def _ports(report: outcomes.Ports) -> Shape:
+    return {
+        "project": report.project,
+        "ports": [
+            {
+                "port": row.port,
+                "protocol": row.protocol,
+                "service": row.service,
+                "name": _text(row.name),
+                "state": row.state,
+                "holders": [_port_holder(holder) for holder in row.holders],
+                "warnings": [foreign(warning) for warning in row.warnings],
+            }
+            for row in report.ports
+        ],
+    }
+
+
+def _port_holder(holder: outcomes.PortHolder) -> Shape:
+    return {
+        "pid": holder.pid,
+        "command": foreign(holder.command),
+        "program": foreign(holder.program),
+        "cwd": _text(holder.cwd),
+        "service": holder.service,
+        "user": holder.user,
+        "age_seconds": _number(holder.age_seconds),
+        "project": _text(holder.project),
+        "project_service": _text(holder.project_service),
+        "container": holder.container,
+        "stop": holder.stop,
+        "addresses": list(holder.addresses),
+    }
 
 
 def _rejected(row: outcomes.RejectedRow) -> Shape:
