@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,7 +80,7 @@ class Actor:
             terminal=self.terminal,
             state=self.state,
             start=self.start,
-            cmdline=b"" if self.blurred else b"".join(word.encode() + b"\0" for word in self.argv),
+            cmdline=b"" if self.blurred else b"".join(os.fsencode(word) + b"\0" for word in self.argv),
             marker=None if self.blurred else self.marker,
             keep=self.keep and not self.blurred,
             runner=self.runner and not self.blurred,
