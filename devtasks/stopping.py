@@ -16,6 +16,7 @@ from devtasks.model import Match, Process, Rejection, Service, StopPolicy
 from devtasks.observing import Observation, Observer
 from devtasks.outcomes import Survivor
 from devtasks.planning import roots
+from devtasks.values import replace
 from devtasks.world import Handle
 
 KILL_SECONDS = 5.0  # how long the kernel may take to end what was killed (uninterruptible sleep, core dumps)
@@ -180,34 +181,34 @@ class Stopper:
             if ending.killing_since is not None and any(ending.signal not in t.sent for t in ending.able)
         ]
         with self._frozen(killing):
-            due = [(target, ending.signal) for ending in self._endings.values() for target in _turn(ending)]
-            for target, name in self._checked(due):
+            young = self._world.born_before(_YOUNG_SECONDS)
+            doubtful: list[tuple[Target, str]] = []
+            for ending in self._endings.values():
+                for target in _turn(ending):
+                    if not target.sent:
+                        self._pin(target)
+                    if target.gone or target.trouble is not None:
+                        continue
+                    if not target.sent and _doubtful(target.match, young):
+                        doubtful.append((target, ending.signal))
+                    else:
+                        self._send(target, ending.signal)
+            for target, name in self._rechecked(doubtful):
                 self._send(target, name)
 
-    def _checked(self, due: list[tuple[Target, str]]) -> list[tuple[Target, str]]:
-        """Pin those who are new here, then read the evidence again: only what still holds is signalled."""
-        fresh = [target for target, _ in due if not target.sent]
-        for target in fresh:
-            self._pin(target)
-        pids = [target.pid for target in fresh if not target.gone and self._doubtful(target.match)]
-        if pids:
-            self._seen = self._observer.recheck(self._seen, pids)
-            still = set(self._seen.pids())
-            rows = self._seen.table.processes
-            for target in fresh:
-                if target.pid not in still:
-                    target.gone = True
-                    if not rows[target.pid].gone:
-                        self._disown(target)
-        return [(target, name) for target, name in due if not target.gone]
-
-    def _doubtful(self, match: Match) -> bool:
-        """Whether the evidence may have changed with its pinned identity unchanged: by an exec.
-
-        What is proven belongs to the identity, but a child may be between fork and exec, on its way to
-        another command line or to DEVTASKS_KEEP=1.
-        """
-        return not match.proven or match.process.start >= self._world.born_before(_YOUNG_SECONDS)
+    def _rechecked(self, doubtful: list[tuple[Target, str]]) -> list[tuple[Target, str]]:
+        """Read the evidence for pinned processes again; those for which it still holds."""
+        if not doubtful:
+            return []
+        self._seen = self._observer.recheck(self._seen, [target.pid for target, _ in doubtful])
+        still = set(self._seen.pids())
+        rows = self._seen.table.processes
+        for target, _ in doubtful:
+            if target.pid not in still:
+                target.gone = True
+                if not rows[target.pid].gone:
+                    self._disown(target)
+        return [(target, name) for target, name in doubtful if not target.gone]
 
     def _disown(self, target: Target) -> None:
         """It lives and is not ours any more: among the rejected, not among those that ended."""
@@ -321,10 +322,10 @@ class Stopper:
             runners = [row for name in names for row in self._seen.idle_runners(name, gone)]
             if not runners:
                 break
-            self._await_runners(runners)
-            self._seen = self._observer.observe()
-            if self._unknown(names):
-                return True
+            if not self._have_left(runners):
+                self._seen = self._observer.observe()  # who else do they attend?
+                if self._unknown(names):
+                    return True
         return False
 
     def _unknown(self, names: list[str]) -> bool:
@@ -337,12 +338,24 @@ class Stopper:
                     return True
         return False
 
-    def _await_runners(self, runners: list[Process]) -> None:
+    def _have_left(self, runners: list[Process]) -> bool:
+        """Whether the runners leave within a moment; those that do are none any more."""
         handles = [handle for row in runners if (handle := self._world.pin(row)) is not None]
-        if handles:
-            self._world.wait(handles, _SLICE_SECONDS)
+        waiting = {handle.pid for handle in handles}
+
+        def enough(handle: Handle) -> bool:
+            waiting.discard(handle.pid)
+            return not waiting
+
+        self._world.wait(handles, _SLICE_SECONDS, enough)
         for handle in handles:
             handle.close()
+        staying = {
+            name: tuple(row for row in found if row.pid in waiting or row not in runners)
+            for name, found in self._seen.runners.items()
+        }
+        self._seen = replace(self._seen, runners=staying)
+        return not waiting
 
     def _thaw(self) -> None:
         """What is frozen handles no signal: a stop that was killed may have left it so."""
@@ -366,6 +379,15 @@ class Stopper:
         finally:
             for path in frozen:
                 self._world.freeze(path, frozen=False)
+
+
+def _doubtful(match: Match, young: int) -> bool:
+    """Whether the evidence may have changed although the pinned identity has not: by an exec.
+
+    What is proven belongs to the identity. But what was born after `young` may be between fork and exec, on
+    its way to another command line or to DEVTASKS_KEEP=1.
+    """
+    return match.process.start >= young or not match.proven
 
 
 def _turn(ending: Ending) -> list[Target]:
