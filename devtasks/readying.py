@@ -110,7 +110,7 @@ class Waiter:
         if not one.awaits_daemon:
             members = {match.process.pid for match in seen.of(service.name)} | {one.main.pid if one.main else 0}
             settled = one.nonce is None or not _only_lives(service) or age >= min(SETTLE_SECONDS, limit)
-            if settled and one.readiness.holds(members):
+            if settled and (one.readiness.holds(members) or self._ready_long_ago(one, limit)):
                 return self._ready(one, age)
         return self._not_ready(one, age) if age >= limit else None
 
@@ -121,6 +121,14 @@ class Waiter:
             return True
         row = self._world.reread([one.main.pid]).get(one.main.pid)
         return row is None or row.gone or row.start != one.main.start
+
+    def _ready_long_ago(self, one: Begun, limit: float) -> bool:
+        """A line is logged once, and logs are rotated and deleted: what has run for longer than a start waits
+        is not asked for it.
+        """
+        if one.nonce is not None or one.main is None or one.service.ready.log is None:
+            return False
+        return self._world.now() - self._world.started_at(one.main) >= limit
 
     def _look_for_daemon(self, one: Begun, seen: Observation) -> None:
         """The process in `daemon_pid_file` is the main one, as soon as it is one of ours."""

@@ -104,11 +104,19 @@ def _move_into(cgroup: bytes) -> None:
 
 
 def _write_new(path: bytes, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    """Write a file below two folders that may have become links to somebody else's: none is followed."""
+    *folders, name = path.rsplit(b"/", 2)
+    opened: list[int] = []
     try:
-        os.write(descriptor, data)
+        for folder in folders:
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            opened.append(os.open(folder, flags, dir_fd=opened[-1] if opened else None))
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        opened.append(os.open(name, flags, 0o600, dir_fd=opened[-1]))
+        os.write(opened[-1], data)
     finally:
-        os.close(descriptor)
+        for descriptor in opened:
+            os.close(descriptor)
 
 
 def _everything_from(descriptor: int) -> bytes:

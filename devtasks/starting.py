@@ -243,6 +243,7 @@ class Starter:
             )
         except DevtasksError:
             self._state.finish(nonce, ended_at=self._world.now(), cause="not-launched")
+            self._waiter.sweep(service, nonce)  # a runner that died may have executed it and told nobody
             raise
         except BaseException:
             self._waiter.sweep(service, nonce)
@@ -265,7 +266,7 @@ class Starter:
         )
         if not kept:
             notes = "; ".join(self._state.notes) or "the state cannot be written"
-            raise DevtasksError(f"{service.name}: not started: {notes}")
+            raise DevtasksError(f"{service.name}: its start cannot be recorded: {notes}")
 
     def _record(self, attempt: _Attempt, launched: launching.Launched, cgroup: str | None) -> Begun | Started:
         service, nonce = attempt.service, attempt.nonce
@@ -273,7 +274,7 @@ class Starter:
         main = rows.get(launched.pid)
         if (main is None or main.gone) and service.daemon_pid_file is not None:
             return self._wait_for(attempt, None, already=False)
-        if main is None or main.gone or launched.runner not in (None, main.ppid):
+        if main is None or main.gone or not _is_child_of_run(main, launched, attempt.env["DEVTASKS_ID"]):
             code = self._waiter.exit_code(service, nonce)
             self._waiter.sweep(service, nonce)
             tail = logs.tail(service.log_file, LOG_LINES)
@@ -353,3 +354,8 @@ class Starter:
             log_tail=log_tail,
             exit_code=error.exit_code if error is not None else 1,
         )
+
+
+def _is_child_of_run(main: Process, launched: launching.Launched, marker: str) -> bool:
+    """Whether the PID still is the one that was executed; its runner may have been killed since."""
+    return launched.runner in (None, main.ppid) or main.marker == marker
