@@ -210,8 +210,14 @@ class Observer:
 
     def _ended(self, one: Identity, table: Snapshot) -> bool:
         """Whether a process of this boot is over. One in another PID namespace is not judged."""
-        row = table.processes.get(one.pid)
-        return one.namespace == self.world.namespace and (row is None or row.gone or row.start != one.start)
+        if one.namespace != self.world.namespace or _lives(one, table.processes):
+            return False
+        return not _lives(one, self.world.reread([one.pid]))  # it may have begun since that look
+
+
+def _lives(one: Identity, rows: Mapping[int, Process]) -> bool:
+    row = rows.get(one.pid)
+    return row is not None and not row.gone and row.start == one.start
 
 
 class _Lazily(Mapping[int, Details]):

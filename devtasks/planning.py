@@ -42,7 +42,12 @@ def with_dependencies(chosen: Iterable[Service], everything: Iterable[Service]) 
 
 
 def roots(matches: Iterable[Match]) -> tuple[Process, ...]:
-    """Those of the processes whose parent is none of them: who is asked first to end."""
+    """Those of the processes whose parent is none of them: who is asked first to end.
+
+    A parent is never younger than its child. Where each names another as its parent, as rows that were read at
+    different times may, it is all of them.
+    """
     rows = [match.process for match in matches]
-    pids = {row.pid for row in rows}
-    return tuple(row for row in rows if row.ppid not in pids)
+    starts = {row.pid: row.start for row in rows}
+    found = tuple(row for row in rows if starts.get(row.ppid, row.start + 1) > row.start)
+    return found or tuple(rows)

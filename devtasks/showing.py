@@ -20,6 +20,7 @@ from devtasks.outcomes import (
     State,
     Status,
 )
+from devtasks.planning import roots
 from devtasks.standing import Stand, stand
 from devtasks.world import World
 
@@ -172,7 +173,8 @@ class Showing:
             return "cgroup: nothing it starts can leave"
         if self._seen.runners.get(name):
             return "runner: adopts whatever it starts"
-        if any(match.proven for match in matches):
+        tops = {row.pid for row in roots(matches)}
+        if any(match.proven for match in matches if match.process.pid in tops):
             return "marker and descent: its runner is gone, so what cleared its environment may get away"
         return "port and pattern: it was not started by devtasks"
 

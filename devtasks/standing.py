@@ -46,7 +46,7 @@ def stand(seen: Observation, service: Service) -> Stand:
     leader = _unrecorded(seen, service, tops, by_pid.values())
     if leader is not None:
         return Stand(standing="running", main=leader)
-    if any(run.main is None for run in open_runs) and any(match.proven for match in matches):
+    if any(run.main is None for run in open_runs) and any(by_pid[row.pid].proven for row in tops):
         return Stand(standing="beginning")
     hand = next((row for row in tops if any(e.kind == "pattern" for e in by_pid[row.pid].evidence)), None)
     if hand is not None and not by_pid[hand.pid].proven:
