@@ -165,7 +165,7 @@ CASES = [
     ("devtasks stop --tim\t", "devtasks stop --timeout "),
     ("devtasks stop --only fr\t", "devtasks stop --only frontend "),
     ("devtasks stop --only=fr\t", "devtasks stop --only=frontend "),
-    ("devtasks stop backend fr\t", "devtasks stop backend frontend "),
+    ("devtasks stop backend fro\t", "devtasks stop backend frontend "),
     ("devtasks --vers\t", "devtasks --version "),
 ]
 

@@ -48,7 +48,8 @@ check = lint
 ns = devtasks.collection(__name__)
 """
 GLOBAL = {
-    "start", "stop", "restart", "force-clean", "clean", "status", "show-processes", "explain", "logs", "init",
+    "start", "stop", "restart", "force-clean", "clean", "status", "show-processes", "explain", "ports", "logs",
+    "free-port", "init",
 }  # fmt: skip
 EACH = {"start", "stop", "restart", "force-clean", "logs"}
 NAMES = GLOBAL | {f"{verb}-{service}" for verb in EACH for service in ("backend", "front-end")}
