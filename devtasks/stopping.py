@@ -7,7 +7,7 @@ are followed through the PIDs the kernel gave out (docs/stopping.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -113,7 +113,11 @@ class Ended:
 class Stopper:
     """Ends the services it is given, all at the same time."""
 
-    def __init__(self, observer: Observer, seen: Observation) -> None:
+    def __init__(
+        self, observer: Observer, seen: Observation, sent: Callable[[int, str], None] | None = None
+    ) -> None:
+        """`sent` hears of every signal: the PID, and the signal's name."""
+        self._sent = sent or (lambda _pid, _name: None)
         self._observer = observer
         self._world = observer.world
         self._seen = seen
@@ -251,6 +255,8 @@ class Stopper:
             target.trouble = f"could not be signalled: {error.strerror}"
             return
         target.sent.append(name)
+        if alive:
+            self._sent(target.pid, name)
         target.gone = target.gone or not alive
 
     def _wait(self, endings: list[Ending]) -> None:
