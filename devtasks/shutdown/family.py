@@ -1,0 +1,100 @@
+"""Processes and what descends from them, ended: first asked, then killed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from devtasks import programs
+from devtasks.model import Identity, Process, Snapshot
+from devtasks.world import Handle, World
+
+_WAIT_SECONDS: Final = 0.5  # the longest sleep of a thread whose caller may be gone
+
+
+class Family:
+    """`roots` and all their descendants, as far as they belong to the same run. Found before the first signal:
+    afterwards an orphan is nobody's child.
+
+    What carries DEVTASKS_KEEP=1 or another marker stays out, and so does a user's own program in a session of
+    its own (a browser, a terminal multiplexer), each with what it started.
+    """
+
+    def __init__(self, world: World, roots: Iterable[Identity]) -> None:
+        self._world = world
+        self._roots = frozenset(roots)
+        self._members: dict[int, Process] = {}
+        self._look()
+
+    def ask(self, seconds: float) -> bool:
+        """TERM to the roots, and to what is left once they are gone. Whether all are gone within `seconds`."""
+        deadline = self._world.monotonic() + seconds
+        roots = {one.pid for one in self._roots}
+        self._end("TERM", lambda row: row.pid in roots, deadline)
+        self._end("TERM", lambda row: row.pid not in roots, deadline)
+        return not self.left
+
+    def kill(self, seconds: float) -> bool:
+        """KILL to all that is left. Whether all are gone within `seconds`."""
+        self._look()
+        self._end("KILL", lambda _: True, self._world.monotonic() + seconds)
+        return not self.left
+
+    @property
+    def left(self) -> tuple[Process, ...]:
+        """Those that live."""
+        rows = self._world.reread(self._members)
+        known = self._members.values()
+        return tuple(
+            row for row in known if (now := rows.get(row.pid)) and not now.gone and now.start == row.start
+        )
+
+    def _look(self) -> None:
+        """Take in the descendants of those that live."""
+        table = self._world.look()
+        alive = {row.pid for row in self.left}
+        children = _children(table)
+        for root in self._roots:
+            row = table.processes.get(root.pid)
+            if row is not None and not row.gone and table.identity(row) == root:
+                alive.add(row.pid)
+        trail = [table.processes[pid] for pid in alive if pid in table.processes]
+        while trail:
+            row = trail.pop()
+            self._members.setdefault(row.pid, row)
+            trail += [child for child in children.get(row.pid, ()) if _belongs(child, row)]
+
+    def _end(self, signal: str, chosen: Callable[[Process], bool], deadline: float) -> None:
+        handles: list[Handle] = []
+        try:
+            for row in filter(chosen, self.left):
+                try:
+                    handle = self._world.pin(row)
+                    if handle is not None:
+                        handles.append(handle)
+                        handle.send(signal)
+                        handle.send("CONT")  # a stopped process cannot handle what it was sent
+                except OSError:  # may not be signalled, or no descriptor is left: it stays among `left`
+                    continue
+            waiting = list(handles)
+            while waiting and (seconds := deadline - self._world.monotonic()) > 0:
+                gone = self._world.wait(waiting, min(seconds, _WAIT_SECONDS))
+                waiting = [handle for handle in waiting if handle not in gone]
+        finally:
+            for handle in handles:
+                handle.close()
+
+
+def _children(table: Snapshot) -> dict[int, list[Process]]:
+    found: dict[int, list[Process]] = {}
+    for row in table.processes.values():
+        if not row.gone and not row.kernel:
+            found.setdefault(row.ppid, []).append(row)
+    return found
+
+
+def _belongs(row: Process, parent: Process) -> bool:
+    if row.keep or row.runner or (row.marker is not None and row.marker != parent.marker):
+        return False
+    left_session = row.session != parent.session
+    return not (left_session and programs.users_own(row.argv, terminal=row.terminal != 0))
