@@ -11,12 +11,21 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from devtasks import envfile
 from devtasks.errors import DevtasksError
 from devtasks.model import Project, Service
 
 _RUNNER = Path(__file__).with_name("runner.py")
+
+
+class Streams(NamedTuple):
+    """Descriptors for a service's output and error output, and its input: None is one that never ends."""
+
+    output: int
+    error: int
+    input: int | None = None
 
 
 class LaunchError(DevtasksError):
@@ -106,32 +115,34 @@ def launch(
     *,
     label: str,
     env: Mapping[str, str],
-    output: int,
+    streams: Streams,
     exit_file: Path,
     cgroup: str | None,
 ) -> Launched:
     """Execute the command, whose `program` was found, under a runner; return once it was executed.
 
-    `output` is the descriptor of the log. Raises LaunchError when nothing could be executed. When this process
-    is killed meanwhile, the run goes on or never begins; either way its marker tells the next command.
+    `streams` stay the caller's to close, and are above 2. Raises LaunchError when nothing could be executed.
+    When this process is killed meanwhile, the run goes on or never begins; its marker tells the next command.
     """
     argv = words(service)
     if sys.platform == "win32":
-        return _launch_without_runner(service, program, argv, env, output)
-    source, held = _service_input(service)
+        return _launch_without_runner(service, program, argv, env, streams)
+    source, held = _service_input(service) if streams.input is None else (os.dup(streams.input), [])
     task = {
         "program": os.fsencode(program),
         "argv": [os.fsencode(word) for word in argv],
         "env": {os.fsencode(key): os.fsencode(value) for key, value in env.items()},
         "cwd": os.fsencode(service.cwd),
-        "output": output,
+        "output": streams.output,
+        "error": streams.error,
         "input": source,
         "hold": held,
         "cgroup": os.fsencode(cgroup) if cgroup else None,
         "exit": os.fsencode(exit_file),
     }
     try:
-        return _through_runner(service, marshal.dumps(task), label, env["DEVTASKS_ID"], [output, source, *held])
+        descriptors = [streams.output, streams.error, source, *held]
+        return _through_runner(service, marshal.dumps(task), label, env["DEVTASKS_ID"], descriptors)
     finally:
         for descriptor in (source, *held):
             os.close(descriptor)
@@ -186,18 +197,23 @@ def _service_input(service: Service) -> tuple[int, list[int]]:
 
 
 def _launch_without_runner(
-    service: Service, program: str, argv: Sequence[str], env: Mapping[str, str], output: int
+    service: Service, program: str, argv: Sequence[str], env: Mapping[str, str], streams: Streams
 ) -> Launched:
-    """Windows: a process group of its own (CTRL_BREAK reaches it), and nobody to tell how it ended."""
-    flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0) | getattr(subprocess, "CREATE_NO_WINDOW", 0)
+    """Windows: a process group of its own (CTRL_BREAK reaches it), and nobody to tell how it ended.
+
+    With our own streams it shares our console, too: Ctrl-Break needs that.
+    """
+    flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+    if streams.input is None:
+        flags |= getattr(subprocess, "CREATE_NO_WINDOW", 0)
     try:
         process = subprocess.Popen(
             [program, *argv[1:]],
             cwd=service.cwd,
             env=dict(env),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
+            stdin=subprocess.DEVNULL if streams.input is None else streams.input,
+            stdout=streams.output,
+            stderr=streams.error,
             creationflags=flags,
         )
     except OSError as error:

@@ -6,7 +6,7 @@ leaves with the last of them. It holds nothing the service needs: killed, it har
 
 Standard input: a marshalled dict with the keys
     program, argv, env, cwd   bytes, [bytes], {bytes: bytes}, bytes: what to execute, and where
-    output, input             descriptors the service gets as its output and input
+    output, error, input      descriptors the service gets as its output, its error output and its input
     hold                      descriptors to keep open for as long as the runner lives
     cgroup                    bytes or None: the folder of a cgroup to move the service into, if it can be
     exit                      bytes: the file for "PID STATUS EPOCH-SECONDS"; STATUS is negative for a signal
@@ -49,12 +49,12 @@ def _start(task: dict) -> tuple[int, bytes]:
             what = "cwd"
             os.chdir(task["cwd"])
             what = "program"
-            for target, source in ((0, task["input"]), (1, task["output"]), (2, task["output"])):
+            for target, source in ((0, task["input"]), (1, task["output"]), (2, task["error"])):
                 os.dup2(source, target)
             for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
                 signal.signal(number, signal.SIG_DFL)  # an ignored signal would stay ignored across exec
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
-            for descriptor in {task["input"], task["output"], *task["hold"]}:
+            for descriptor in {task["input"], task["output"], task["error"], *task["hold"]}:
                 os.close(descriptor)
             os.execve(task["program"], task["argv"], task["env"])
         except OSError as error:
@@ -88,9 +88,10 @@ def _let_go(task: dict) -> None:
     """Keep no descriptor of the service, and no terminal."""
     os.chdir("/")
     nowhere = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2, task["input"], task["output"]):
+    theirs = {task["input"], task["output"], task["error"]}
+    for descriptor in {0, 1, 2} | theirs:
         os.dup2(nowhere, descriptor)
-    for descriptor in (nowhere, task["input"], task["output"]):
+    for descriptor in {nowhere} | theirs:
         if descriptor > 2:
             _try(os.close, descriptor)
 

@@ -44,14 +44,20 @@ class _Attempt:
 
 
 class Starter:
-    """Starts services of one project; one of these serves one command."""
+    """Starts services of one project; one of these serves one command.
 
-    def __init__(self, observer: Observer, tell: Callable[[str], None]) -> None:
+    With `streams` a service gets copies of these instead of a log.
+    """
+
+    def __init__(
+        self, observer: Observer, tell: Callable[[str], None], streams: launching.Streams | None = None
+    ) -> None:
         self._observer = observer
         self._world = observer.world
         self._project = observer.project
         self._state = observer.state
         self._tell = tell
+        self._streams = streams
         self._waiter = Waiter(observer)
 
     def start(self, services: Iterable[Service], *, timeout_seconds: float | None) -> tuple[Started, ...]:
@@ -81,6 +87,18 @@ class Starter:
             self._waiter.undo_all()
             raise
         return tuple(results[service.name] for level in levels(chosen) for service in level)
+
+    def begin(self, service: Service) -> Begun | Started:
+        """Launch one service and do not wait for it; what was launched is the caller's to end.
+
+        A Started tells why it was not launched. A Begun without a nonce was running already.
+        """
+        statedir.ensure(self._project)
+        return self._begin(service, set())
+
+    def exit_code(self, begun: Begun) -> int | None:
+        """How the main process of what `begin` launched ended. None: nobody knows."""
+        return self._waiter.exit_code(begun.service, begun.nonce)
 
     # --- one service, from its lock to its launch ---------------------------------------------------------
 
@@ -113,7 +131,7 @@ class Starter:
         attempt.program = launching.find_program(launching.words(service)[0], service, attempt.env)
         seen = self._clear_the_way(attempt, seen)
         self._check_ports(service, seen)
-        self._check_pid_file(service)
+        self.check_pid_file(service)
         return self._launch(attempt)
 
     def _settled(self, service: Service) -> Observation:
@@ -174,8 +192,8 @@ class Starter:
         whose = f", service {getattr(verdict, 'service', '')}" if pid in seen.pids() else ""
         return f"PID {pid} ({command}{', in ' + details.cwd if details and details.cwd else ''}{whose})"
 
-    def _check_pid_file(self, service: Service) -> None:
-        """A PID file that we did not write is never replaced."""
+    def check_pid_file(self, service: Service) -> None:
+        """A PID file that we did not write is never replaced. Raises Refused for one."""
         reading = pidfile.read(service.pid_file, statedir.owners(self._project.root))
         if reading.state == "absent":
             return
@@ -201,7 +219,7 @@ class Starter:
                 self._world.freeze(run.cgroup, frozen=False)
         with contextlib.suppress(DevtasksError):
             if pidfile.read(service.pid_file, statedir.owners(self._project.root)).pid != main.pid:
-                self._check_pid_file(service)
+                self.check_pid_file(service)
                 pidfile.write(service.pid_file, main.pid)
 
     def _adopt(self, service: Service, main: Process, seen: Observation) -> None:
@@ -222,22 +240,22 @@ class Starter:
             if stale.main is None:  # intended by a start that was killed before it launched anything
                 self._state.finish(stale.nonce, ended_at=self._world.now(), cause="never-began")
         self._intend(service, nonce, self._world.now())
-        output = logs.open_log(service.log_file)
+        streams = self._open_streams(service)
         cgroups = cgroup_prefix(self._project, service.name)
         self._world.clear_cgroups(cgroups)  # what a start left that was killed before it launched anything
         cgroup = self._world.make_cgroup(cgroups + nonce)
         try:
-            failure = self._before(service, attempt.env, output)
+            failure = self._before(service, attempt.env, streams.output)
             if failure is not None:
                 self._state.finish(nonce, ended_at=self._world.now(), cause="before-failed")
                 return self._not_started(attempt, failure, log_tail=logs.tail(service.log_file, LOG_LINES))
-            attempt.log_offset = os.fstat(output).st_size
+            attempt.log_offset = os.fstat(streams.output).st_size
             launched = launching.launch(
                 service,
                 attempt.program,
                 label=f"{self._project.name}/{service.name}",
                 env=attempt.env,
-                output=output,
+                streams=streams,
                 exit_file=self._project.state_dir / "exits" / nonce,
                 cgroup=cgroup,
             )
@@ -249,10 +267,18 @@ class Starter:
             self._waiter.sweep(service, nonce)
             raise
         finally:
-            os.close(output)
+            for descriptor in {streams.output, streams.error}:
+                os.close(descriptor)
             if cgroup is not None:
                 self._world.remove_cgroup(cgroup)  # fails, as it should, while the service is in it
         return self._record(attempt, launched, cgroup if launched.in_cgroup else None)
+
+    def _open_streams(self, service: Service) -> launching.Streams:
+        if self._streams is None:
+            log = logs.open_log(service.log_file)
+            return launching.Streams(log, log)
+        output, error, source = self._streams
+        return launching.Streams(os.dup(output), os.dup(error), source)
 
     def _intend(self, service: Service, nonce: str, started_at: float) -> None:
         """Record that a run is about to begin, or raise: a run that nobody remembers is not begun."""
