@@ -26,7 +26,7 @@ _QUOTED = re.compile(r'"(/[^"]*)"')
 _DESCRIPTOR = re.compile(r"\d+<(/[^>]*)>")
 _OUTPUT = re.compile(r"write\([12]<")
 _DATABASE = re.compile(r"/state\.db(-journal)?$")
-_PIVOTS = ("clone", "clone3", "fork", "vfork", "rename", "pidfd_send_signal")
+_PIVOTS = ("clone", "clone3", "fork", "vfork", "rename", "kill", "pidfd_send_signal")
 
 
 @dataclass(frozen=True, slots=True)
