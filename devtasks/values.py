@@ -46,6 +46,14 @@ class Value:
         return f"{type(self).__name__}({shown})"
 
 
+@dataclass_transform(frozen_default=True)
+class Row(Value):
+    """A value whose fields may also be given by position."""
+
+    def __init__(self, *values: Any, **given: Any) -> None:
+        super().__init__(**dict(zip(self._fields, values, strict=False)), **given)
+
+
 _V = TypeVar("_V", bound=Value)
 
 

@@ -6,8 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devtasks.programs import LONGEST_TEXT, bystander, program, readings, script, spawns_its_own, users_own
-from devtasks.programs.bystanders import task_runner
+from devtasks.programs import (
+    LONGEST_TEXT,
+    bystander,
+    program,
+    readings,
+    script,
+    spawns_its_own,
+    task_runner,
+    users_own,
+)
 
 
 def words(line):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from devtasks.programs.bystanders import bystander, spawns_its_own, task_runner, users_own
 from devtasks.programs.interpreters import INTERPRETERS
-from devtasks.programs.names import base_name
+from devtasks.programs.names import TASK_RUNNERS, base_name
 from devtasks.programs.unwrapping import layers
 
 LONGEST_TEXT = 4096  # characters: what a user's regex may have to walk through
@@ -36,6 +35,11 @@ def worker(argv: Sequence[str]) -> bool:
     return any(word == "--multiprocessing-fork" or word.startswith("from multiprocessing.") for word in argv[1:8])
 
 
+def task_runner(argv: Sequence[str]) -> bool:
+    """Whether this is make, Invoke, devtasks or the like: they start services and never are one."""
+    return any(layer.program in TASK_RUNNERS for layer in layers(argv))
+
+
 def readings(argv: Sequence[str]) -> tuple[str, ...]:
     """The texts for `re.match`, each at most 4096 characters and each beginning at a program.
 
@@ -63,3 +67,27 @@ def readings(argv: Sequence[str]) -> tuple[str, ...]:
 
 def _text(words: tuple[str, ...]) -> str:
     return " ".join(words)[:LONGEST_TEXT]
+
+
+# What follows is asked of claimed processes, which are few; its long lists of names are imported only then.
+
+
+def bystander(argv: Sequence[str], *, terminal: bool) -> str | None:
+    """See `bystanders.bystander`."""
+    from devtasks.programs import bystanders
+
+    return bystanders.bystander(argv, terminal=terminal)
+
+
+def spawns_its_own(argv: Sequence[str]) -> str | None:
+    """See `bystanders.spawns_its_own`."""
+    from devtasks.programs import bystanders
+
+    return bystanders.spawns_its_own(argv)
+
+
+def users_own(argv: Sequence[str], *, terminal: bool) -> str | None:
+    """See `bystanders.users_own`."""
+    from devtasks.programs import bystanders
+
+    return bystanders.users_own(argv, terminal=terminal)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from devtasks.programs.option_tables import COMMON, LONG_NAMES, TABLES
+from devtasks.values import Row
 
 
 class Word(NamedTuple):
@@ -17,7 +18,7 @@ class Word(NamedTuple):
     certain: bool = True
 
 
-class Arguments(NamedTuple):
+class Arguments(Row):
     """What was read. `names` are options that tell one service from another of the same program."""
 
     words: tuple[Word, ...]

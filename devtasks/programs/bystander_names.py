@@ -6,7 +6,7 @@ without folder, `.exe` and version.
 
 from __future__ import annotations
 
-from devtasks.programs.names import word_set
+from devtasks.programs.names import TASK_RUNNERS, word_set
 
 
 def _names(kind: str, text: str) -> dict[str, str]:
@@ -136,12 +136,6 @@ INSTALLERS = _names(
     apt apt-get brew dnf ncu npm-check-updates pacman pip pip-compile pip-sync pip-tools pipx yum
     """,
 )
-TASK_RUNNERS = _names(
-    "task runner",
-    """
-    devtasks fab gmake go-task inv invoke just make nox rake remake task
-    """,
-)
 TERMINALS = _names(
     "terminal",
     """
@@ -177,9 +171,11 @@ CONSOLES = word_set(
     """
 )
 
+_TASK_RUNNERS = dict.fromkeys(TASK_RUNNERS, "task runner")
 MENTIONS: dict[str, str] = {
     **EDITORS, **PAGERS, **SEARCH, **MULTIPLEXERS, **REMOTE, **VERSIONS, **CONTAINERS, **PROXIES, **DEBUGGERS,
-    **TEST_RUNNERS, **LINTERS, **LANGUAGE_SERVERS, **DATABASE_CLIENTS, **WEB_CLIENTS, **INSTALLERS, **TASK_RUNNERS,
+    **TEST_RUNNERS, **LINTERS, **LANGUAGE_SERVERS, **DATABASE_CLIENTS, **WEB_CLIENTS, **INSTALLERS,
+    **_TASK_RUNNERS,
 }  # fmt: skip
 USERS_OWN: dict[str, str] = {
     **{name: kind for name, kind in EDITORS.items() if name not in ("ed", "ex")},
@@ -188,7 +184,7 @@ USERS_OWN: dict[str, str] = {
 
 # Of Python's modules only these: a project's own package may be called `watch` or `tree`.
 MODULES: dict[str, str] = {
-    **DEBUGGERS, **TEST_RUNNERS, **LINTERS, **LANGUAGE_SERVERS, **INSTALLERS, **TASK_RUNNERS,
+    **DEBUGGERS, **TEST_RUNNERS, **LINTERS, **LANGUAGE_SERVERS, **INSTALLERS, **_TASK_RUNNERS,
     **_names("debugger", "bdb cprofile profile trace tracemalloc"),
     **_names("test runner", "doctest unittest xdoctest"),
     **_names("editor", "idlelib"), **_names("shell in use", "code ipython bpython ptpython konch"),

@@ -12,7 +12,6 @@ from devtasks.programs.bystander_names import (
     MENTIONS,
     MODULES,
     PACKAGE_SCRIPTS,
-    TASK_RUNNERS,
     USERS_OWN,
 )
 from devtasks.programs.interpreters import run_by
@@ -65,11 +64,6 @@ def users_own(argv: Sequence[str], *, terminal: bool) -> str | None:
         if layer.program.startswith("bazel("):
             return "shared daemon"
     return _part_of_an_editor(argv, found) or _bundle(argv, found)
-
-
-def task_runner(argv: Sequence[str]) -> bool:
-    """Whether this is make, Invoke, devtasks or the like: they start services and never are one."""
-    return any(layer.program in TASK_RUNNERS for layer in layers(argv))
 
 
 def _mentions(layer: Layer) -> str | None:

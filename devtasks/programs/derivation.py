@@ -13,6 +13,7 @@ from devtasks.programs.names import components
 from devtasks.programs.shells import services, simple_commands
 from devtasks.programs.unwrapping import layers
 from devtasks.programs.workload import Workload, workload
+from devtasks.values import replace
 
 _DEEPEST = 4  # scripts that run scripts
 _MOST = 64
@@ -74,7 +75,7 @@ class _Found:
         target = Target(work, components(str(folder)), ports, label)
         self.targets.append(target)
         if work.kind == "program" and work.name == "next" and not work.words:
-            self.targets.append(target._replace(work=Workload("program", "next-server")))
+            self.targets.append(replace(target, work=Workload("program", "next-server")))
         if work.kind == "task":
             script = package_script(last.program, last.args)
             self._script(work.name, script.args if script else (), folder, depth, ports)

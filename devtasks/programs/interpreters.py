@@ -1,13 +1,16 @@
 """Where an interpreter's own options end and what it runs begins."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from devtasks.programs.names import word_set
 from devtasks.programs.shells import SHELLS
+from devtasks.values import Row, replace
 
 
-class Run(NamedTuple):
+class Run(Row):
     """What an interpreter runs: a script's path, a module's dotted name or a string for a shell."""
 
     kind: Literal["script", "module", "string"]
@@ -15,7 +18,7 @@ class Run(NamedTuple):
     args: tuple[str, ...]
 
 
-class Options(NamedTuple):
+class Options(Row):
     """An interpreter's command line. Letters are of short options, which may stand together (`-uBm`).
 
     `values` and `letters` take a value, attached or as the next word; `code` and `code_letters` mean that
@@ -51,7 +54,8 @@ _NODE = Options(
     clusters=False,
     other=word_set("inspect debug"),
 )
-_TSX = _NODE._replace(
+_TSX = replace(
+    _NODE,
     values=_NODE.values | word_set("--tsconfig --include --exclude --ignore -P --project -O -T --respawn-ignore"),
     code=_NODE.code - {"-p"} | {"--run"},
     before=word_set("watch"),

@@ -1,13 +1,14 @@
 """Are two command lines two spellings of the same work?"""
 
-from typing import NamedTuple
+from __future__ import annotations
 
 from devtasks.programs.arguments import words_agree
 from devtasks.programs.names import components
 from devtasks.programs.workload import FOUND_BY, PYTHON_ENDINGS, Workload
+from devtasks.values import Row
 
 
-class Target(NamedTuple):
+class Target(Row):
     """A workload of a service: it runs in `folder`, whose parts these are, on one of `ports` if any is told."""
 
     work: Workload

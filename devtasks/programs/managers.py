@@ -1,9 +1,11 @@
 """Package managers of JavaScript: which script of package.json a command line runs."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from devtasks.programs.names import word_set
+from devtasks.values import Row
 
 MANAGERS = frozenset(("npm", "pnpm", "yarn", "bun", "deno", "node"))
 
@@ -39,7 +41,7 @@ _COMMANDS = _INSTALLING | word_set(
 _FILES = (".js", ".mjs", ".cjs", ".jsx", ".ts", ".mts", ".cts", ".tsx")
 
 
-class PackageScript(NamedTuple):
+class PackageScript(Row):
     """A script of package.json, by name, with its arguments.
 
     `folder` is where the manager is told to go, a workspace being taken for the folder of its name.

@@ -10,6 +10,8 @@ def word_set(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+TASK_RUNNERS = word_set("devtasks fab gmake go-task inv invoke just make nox rake remake task")
+
 _VERSIONED = frozenset(("python", "pypy", "node", "ruby", "jruby", "perl", "php", "java", "gunicorn", "pip"))
 _SOURCE = word_set(".py .pyw .js .jsx .mjs .cjs .ts .tsx .mts .cts .rb .pl .php .sh .bash .zsh .fish .jar")
 _RUNNABLE = (".exe", ".cmd", ".bat", ".com", ".ps1")

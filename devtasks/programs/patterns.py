@@ -14,7 +14,6 @@ from devtasks.model import Service
 from devtasks.programs import readings, task_runner, worker
 from devtasks.programs.derivation import targets
 from devtasks.programs.likeness import Target, agree, beside, needles
-from devtasks.programs.literals import literals
 from devtasks.programs.names import components
 from devtasks.programs.unwrapping import MOST_WORDS, layers
 from devtasks.programs.workload import workload
@@ -87,6 +86,8 @@ def matcher(service: Service) -> Matcher:
 def _needles(regexes: tuple[re.Pattern[str], ...], targets: tuple[Target, ...]) -> tuple[bytes, ...] | None:
     """In lower case; None where nothing can be told beforehand."""
     words: set[str] = set()
+    if regexes:
+        from devtasks.programs.literals import literals
     for regex in regexes:
         found = literals(regex.pattern)
         if found is None:

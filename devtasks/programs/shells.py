@@ -1,9 +1,11 @@
 """The simple commands in a string that a shell is to run. Not a shell: what it cannot read is left unread."""
 
+from __future__ import annotations
+
 import re
-from typing import NamedTuple
 
 from devtasks.programs.names import word_set
+from devtasks.values import Row, replace
 
 SHELLS = word_set(
     """
@@ -33,7 +35,7 @@ _SILENT = word_set(
 _LISTS = frozenset(("for", "case", "select", "function"))
 
 
-class Simple(NamedTuple):
+class Simple(Row):
     """One simple command. `after` is the operator behind it, "" at the end; `folder` the last `cd` before it."""
 
     words: tuple[str, ...]
@@ -113,7 +115,7 @@ def _finish(raw: list[tuple[list[str], str]]) -> tuple[Simple, ...]:
         if after == ")":
             folder = None if not rest else folder
         if not rest and found and found[-1].after == ")":
-            found[-1] = found[-1]._replace(after=after)
+            found[-1] = replace(found[-1], after=after)
         if not rest or rest[0] in _LISTS:
             continue
         if rest[0] in ("cd", "pushd") and len(rest) == 2:

@@ -1,6 +1,8 @@
 """What a command line is about, in a form in which two spellings of the same thing are equal."""
 
-from typing import Literal, NamedTuple
+from __future__ import annotations
+
+from typing import Literal
 
 from devtasks.programs.arguments import Arguments, Word, address_port, read_arguments
 from devtasks.programs.interpreters import INTERPRETERS
@@ -8,6 +10,7 @@ from devtasks.programs.managers import package_script
 from devtasks.programs.names import base_name, components, extension
 from devtasks.programs.shells import SHELLS
 from devtasks.programs.unwrapping import Layer
+from devtasks.values import Row, replace
 
 _ASGI = frozenset(("uvicorn", "gunicorn", "hypercorn", "daphne", "granian", "waitress-serve"))
 FOUND_BY = {"fastapi": frozenset(("main", "app", "api")), "flask": frozenset(("app", "wsgi"))}
@@ -18,7 +21,7 @@ _RUNSERVER = frozenset(("runserver", "runserver_plus"))
 PYTHON_ENDINGS = frozenset((".py", ".pyw"))
 
 
-class Workload(NamedTuple):
+class Workload(Row):
     """One program's work.
 
     An `app` is an attribute of a Python module that some server serves; a `script` is a file; a `module` what
@@ -48,7 +51,7 @@ def workload(layer: Layer) -> Workload | None:
     found = _workload(layer, name)
     if found is None or found.folder is not None:
         return found
-    return found._replace(folder=layer.folder)
+    return replace(found, folder=layer.folder)
 
 
 def _workload(layer: Layer, name: str) -> Workload | None:
@@ -68,9 +71,9 @@ def _workload(layer: Layer, name: str) -> Workload | None:
     if name in _DJANGO:
         read = _django(read)
     elif name in _ADDRESSED and read.words and (port := address_port(read.words[0].text)):
-        read = read._replace(words=read.words[1:], ports=read.ports | {port})
+        read = replace(read, words=read.words[1:], ports=read.ports | {port})
     elif name in _DEFAULT_WORD and read.words and read.words[0].text in _DEFAULT_WORD[name]:
-        read = read._replace(words=read.words[1:])
+        read = replace(read, words=read.words[1:])
     elif name == "next-server":
         read = Arguments(())
     return _plain(layer, name, read)
@@ -122,7 +125,7 @@ def _found(name: str, args: tuple[str, ...], read: Arguments) -> Workload | None
         return Workload("app", name, found_by=FOUND_BY[name], ports=read.ports)
     found = _app(name, target, read)
     attribute = _option(args, "--app") if name == "fastapi" else None
-    return found._replace(attribute=attribute) if found and attribute else found
+    return replace(found, attribute=attribute) if found and attribute else found
 
 
 def _app(name: str, text: str, read: Arguments) -> Workload | None:
@@ -168,5 +171,5 @@ def _django(read: Arguments) -> Arguments:
             port = address_port(address)
             if port is not None or ":$" in address or address.startswith("$"):
                 words = read.words[: index + 1] + read.words[index + 2 :]
-                return read._replace(words=words, ports=read.ports | ({port} if port else set()))
+                return replace(read, words=words, ports=read.ports | ({port} if port else set()))
     return read
