@@ -497,7 +497,7 @@ def test_bare_sockets_and_both_families_are_closed_and_named(
         bare = socket.create_server(("127.0.0.1", 0))
         shutdown.track(bare, name="bare")
         places = ["127.0.0.1", *(["::1"] if socket.has_ipv6 else [])]
-        await shutdown.serve(echo, places, 0, name="both")  # type: ignore[arg-type]
+        await shutdown.serve(echo, places, 0, name="both")
         local = await asyncio.start_unix_server(echo, tmp_path / "socket")
         shutdown.track(local, name="local")
         code = await shutdown.close()
@@ -727,6 +727,19 @@ def test_a_block_may_wait_fail_or_be_cancelled_by_others(shutdown: GracefulShutd
             return await one.wait()
         return 9
 
+    async def closes() -> int:
+        async with GracefulShutdown(root=tmp_path) as one:
+            one.step("one", lambda: done.append("closes"))
+            assert await one.close() == 0
+            await asyncio.sleep(0.01)
+            return 3
+
+    async def is_closed() -> None:
+        async with GracefulShutdown(root=tmp_path) as one:
+            other = asyncio.create_task(one.close())
+            await asyncio.sleep(3600)
+        assert await other == 0
+
     async def fails() -> None:
         async with GracefulShutdown(root=tmp_path) as one:
             one.step("one", lambda: done.append("fails"))
@@ -746,10 +759,12 @@ def test_a_block_may_wait_fail_or_be_cancelled_by_others(shutdown: GracefulShutd
 
     before = signal.getsignal(signal.SIGTERM)
     assert asyncio.run(waits()) == 0
+    assert asyncio.run(closes()) == 3
+    asyncio.run(is_closed())
     with pytest.raises(ValueError, match="inside"):
         asyncio.run(fails())
     asyncio.run(main())
-    assert done == ["waits", "fails", "cancelled"]
+    assert done == ["waits", "closes", "fails", "cancelled"]
     assert signal.getsignal(signal.SIGTERM) is before
 
 

@@ -176,6 +176,8 @@ class GracefulShutdown(Tracker):
 
         if self._exit_code is not None:
             return self._exit_code
+        if asyncio.current_task() is self._block:
+            self._block = None  # it asks itself: nothing of it is to be cancelled
         self.request("closed")
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close(), name="shutdown")

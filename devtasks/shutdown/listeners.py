@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final, cast
 
 from devtasks.shutdown.steps import abandon
@@ -37,8 +37,8 @@ class Listener:
         self.server = server
         sockets = [server] if isinstance(server, socket.socket) else list(getattr(server, "sockets", ()))
         names = [one.getsockname() for one in sockets]
-        self.places = tuple(dict.fromkeys(_place(name) for name in names))
-        self.ports = tuple(dict.fromkeys(name[1] for name in names if isinstance(name, tuple)))
+        self.places = tuple(sorted({_place(name) for name in names}))
+        self.ports = tuple(sorted({name[1] for name in names if isinstance(name, tuple)}))
 
     def __str__(self) -> str:
         return f"{self.name} ({', '.join(self.places)})" if self.places else self.name
@@ -84,7 +84,7 @@ class Listeners:
     async def serve(
         self,
         handler: Handler,
-        host: str | None,
+        host: str | Sequence[str] | None,
         port: int | None,
         *,
         name: str,

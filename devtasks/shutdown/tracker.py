@@ -37,7 +37,7 @@ class Tracker:
     async def serve(
         self,
         handler: Handler,
-        host: str | None = None,
+        host: str | Sequence[str] | None = None,
         port: int | None = None,
         *,
         name: str,

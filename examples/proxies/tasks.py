@@ -1,0 +1,3 @@
+from devtasks import ns
+
+__all__ = ["ns"]
