@@ -95,7 +95,9 @@ class Observer:
         fresh = self.world.reread(pids)
         rows = dict(before.table.processes)
         for pid in pids:
-            old, new = rows[pid], fresh.get(pid)
+            old, new = rows.get(pid), fresh.get(pid)
+            if old is None:
+                continue  # a later look did not find it any more
             if new is None or new.start != old.start:
                 rows[pid] = old._replace(state="X")
             else:

@@ -8,7 +8,7 @@ are followed through the PIDs the kernel gave out (docs/stopping.md).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from devtasks.errors import Interrupted
@@ -22,6 +22,7 @@ from devtasks.world import Handle
 KILL_SECONDS = 5.0  # how long the kernel may take to end what was killed (uninterruptible sleep, core dumps)
 RUNNER_SECONDS = 2.0  # how long a runner may take to notice that its last descendant has ended
 _YOUNG_SECONDS = 0.2  # a process this old has long done the exec that followed its fork
+_NO_ROOM = -(1 << 30)  # for pins, whatever is given back
 _SLICE_SECONDS = 0.02  # between looks at what could not be pinned
 _DEFAULT_POLICY = StopPolicy()
 _NOT_ALLOWED = "may not be signalled: it belongs to another user"
@@ -65,9 +66,12 @@ class Ending:
 
     @property
     def asked(self) -> list[Target]:
-        """Those alive that were sent the present signal."""
+        """Those alive that were sent the present signal; where none can be sent any, all that live.
+
+        What may not be signalled may end all the same, when what it worked for is gone.
+        """
         signal = self.signal
-        return [target for target in self.able if signal in target.sent]
+        return [target for target in self.able if signal in target.sent] if self.able else self.live
 
     @property
     def signal(self) -> str:
@@ -98,6 +102,8 @@ class Ending:
         if not self.policy.kill:
             asked = " and ".join(self.policy.signals)
             return f"still alive {self.policy.timeout_seconds:g} s after {asked}, and kill = false"
+        if not target.sent:
+            return "came when all time was over: something that is not ours starts it again and again"
         return f"still alive {KILL_SECONDS:g} s after KILL (state {target.match.process.state})"
 
 
@@ -155,13 +161,16 @@ class Stopper:
             try:
                 self._admit()
                 self._signal()
-                busy = [ending for ending in self._endings.values() if ending.able and not ending.given_up]
+                busy = [ending for ending in self._endings.values() if ending.live and not ending.given_up]
                 asked = [ending for ending in busy if ending.asked]
                 if asked:
                     self._wait(asked)
                     self._climb(asked)
-                elif not busy and not self._something_new():
-                    return
+                elif not busy:
+                    if not self._something_new():
+                        self._verify()
+                        return
+                    self._climb(self._endings.values())
             except (KeyboardInterrupt, Interrupted) as interruption:
                 if self._interrupted is not None:
                     raise
@@ -205,12 +214,13 @@ class Stopper:
         if not doubtful:
             return []
         self._seen = self._observer.recheck(self._seen, [target.pid for target, _ in doubtful])
-        still = set(self._seen.pids())
+        still = {(name, match.process.pid) for name, found in self._seen.matches.items() for match in found}
         rows = self._seen.table.processes
         for target, _ in doubtful:
-            if target.pid not in still:
+            if (target.match.service, target.pid) not in still:
                 target.gone = True
-                if not rows[target.pid].gone:
+                row = rows.get(target.pid)
+                if row is not None and not row.gone:
                     self._disown(target)
         return [(target, name) for target, name in doubtful if not target.gone]
 
@@ -228,12 +238,17 @@ class Stopper:
             self._room += 1
 
     def _pin(self, target: Target) -> None:
-        if self._room <= 0:
-            return  # descriptors are few: it is pinned for the moment of each signal instead
+        if self._room <= 0 or target.handle is not None:
+            return  # where descriptors are few, it is pinned for the moment of each signal instead
         try:
             target.handle = self._world.pin(target.match.process)
         except PermissionError:
             target.trouble = _NOT_ALLOWED
+        except OSError:  # somebody else took the last: signals, and reading /proc, need some too
+            for ending in self._endings.values():
+                for pinned in ending.targets.values():
+                    self._unpin(pinned)
+            self._room = _NO_ROOM
         else:
             target.gone = target.handle is None
             self._room -= not target.gone
@@ -241,19 +256,21 @@ class Stopper:
     def _send(self, target: Target, name: str) -> None:
         if target.trouble is not None:
             return
+        handle = target.handle
         try:
-            handle = target.handle or self._world.pin(target.match.process)
+            handle = handle or self._world.pin(target.match.process)
             alive = handle is not None and handle.send(name)
             if alive and handle is not None and name != "KILL":
                 handle.send("CONT")  # a stopped process cannot handle what it was sent
-            if handle is not None and target.handle is None:
-                handle.close()
         except PermissionError:
             target.trouble = _NOT_ALLOWED
             return
         except OSError as error:
             target.trouble = f"could not be signalled: {error.strerror}"
             return
+        finally:
+            if handle is not None and target.handle is None:
+                handle.close()
         target.sent.append(name)
         if alive:
             self._sent(target.pid, name)
@@ -287,18 +304,27 @@ class Stopper:
         for _, target in pinned.values():
             if target.gone:
                 self._unpin(target)
-        rows = self._world.reread(target.pid for target in loose) if loose else {}
-        for target in loose:
+        self._look_at(loose)
+
+    def _look_at(self, targets: Iterable[Target]) -> None:
+        """Whether they are gone, where no pin tells."""
+        wanted = tuple(targets)
+        rows = self._world.reread(target.pid for target in wanted) if wanted else {}
+        for target in wanted:
             row = rows.get(target.pid)
             target.gone = row is None or row.gone or row.start != target.match.process.start
 
-    def _climb(self, endings: list[Ending]) -> None:
-        """At the end of a rung: the next signal, then KILL, then giving up."""
+    def _climb(self, endings: Iterable[Ending]) -> None:
+        """At the end of a rung: the next signal, then KILL, then giving up.
+
+        Also where all that was seen is gone: what replaces itself faster than it is asked must be killed, and
+        what somebody else starts again and again must not keep us for ever.
+        """
         now = self._world.monotonic()
         for ending in endings:
-            if not ending.live or now < ending.deadline():
+            if now < ending.deadline():
                 continue
-            if ending.killing_since is not None:
+            if ending.killing_since is not None or (ending.live and not ending.able):
                 ending.given_up = True
             elif ending.rung + 1 < len(ending.policy.signals):
                 ending.rung += 1
@@ -312,6 +338,13 @@ class Stopper:
             ending.killing_since = self._world.monotonic()
 
     # --- is anything left? ------------------------------------------------------------------------------
+
+    def _verify(self) -> None:
+        """What came for a service after its time was over is named, too; what has ended since is no survivor."""
+        if any(ending.given_up for ending in self._endings.values()):
+            self._seen, _ = self._observer.newer(self._seen)
+            self._admit()
+            self._look_at(target for ending in self._endings.values() for target in ending.live)
 
     def _something_new(self) -> bool:
         """Whether processes of ours came into being since the last look; waits for runs that just begin."""
@@ -346,16 +379,22 @@ class Stopper:
 
     def _have_left(self, runners: list[Process]) -> bool:
         """Whether the runners leave within a moment; those that do are none any more."""
-        handles = [handle for row in runners if (handle := self._world.pin(row)) is not None]
+        handles: list[Handle] = []
+        for row in runners:
+            with suppress(OSError):
+                handle = self._world.pin(row)
+                handles += [handle] if handle is not None else []
         waiting = {handle.pid for handle in handles}
 
         def enough(handle: Handle) -> bool:
             waiting.discard(handle.pid)
             return not waiting
 
-        self._world.wait(handles, _SLICE_SECONDS, enough)
-        for handle in handles:
-            handle.close()
+        try:
+            self._world.wait(handles, _SLICE_SECONDS, enough)
+        finally:
+            for handle in handles:
+                handle.close()
         staying = {
             name: tuple(row for row in found if row.pid in waiting or row not in runners)
             for name, found in self._seen.runners.items()
@@ -372,18 +411,15 @@ class Stopper:
     @contextmanager
     def _frozen(self, services: list[str]) -> Iterator[None]:
         """Hold the cgroups of the services' runs still, so that nothing forks away while it is being killed."""
-        frozen = [
-            run.cgroup
-            for run in self._seen.runs
-            if run.cgroup and run.service in services and self._world.freeze(run.cgroup, frozen=True)
-        ]
+        paths = [run.cgroup for run in self._seen.runs if run.cgroup and run.service in services]
         try:
-            if frozen:
+            if any([self._world.freeze(path, frozen=True) for path in paths]):  # noqa: C419 - all of them
                 self._seen, _ = self._observer.newer(self._seen)
                 self._admit()
             yield
         finally:
-            for path in frozen:
+            # also those that did not freeze in time: they may do so later, with what is to be left alone in them
+            for path in paths:
                 self._world.freeze(path, frozen=False)
 
 

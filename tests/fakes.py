@@ -115,7 +115,8 @@ class FakeWorld:
 
     def __init__(self, *, room: int = 1000, cursor_trusted: bool = True, pid_max: int = 32768) -> None:
         self.time = 1000.0
-        self.budget = 200_000
+        self.budget = 20_000  # questions
+        self.pace = 0.0001  # seconds that each takes
         self.room = room
         self.cursor_trusted = cursor_trusted
         self.pid_max = pid_max
@@ -211,9 +212,10 @@ class FakeWorld:
         if not actor.alive:
             return
         actor.ended_at = self.time
-        heir = actor.ppid
+        heir, passed = actor.ppid, {actor.pid}
         while heir > 1 and not ((above := self.actors.get(heir)) and above.runner):
-            heir = self.actors[heir].ppid if heir in self.actors else 1
+            heir = self.actors[heir].ppid if heir in self.actors and heir not in passed else 1
+            passed.add(heir)
         for child in self.actors.values():
             if child.ppid == actor.pid and child.pid != actor.pid:
                 child.ppid = max(heir, 1)
@@ -275,7 +277,7 @@ class FakeWorld:
             raise Stuck(f"does not end: {self.time - 1000:g} s, log {self.log[-10:]}")
         for event in self.before.pop(call, []) if call else []:
             event()
-        self._advance(self.time + 0.0001)
+        self._advance(self.time + self.pace)
 
     def _advance(self, until: float) -> None:
         while self._events and self._events[0][0] <= until:
