@@ -161,7 +161,7 @@ def _through_runner(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={"DEVTASKS_ID": marker, "DEVTASKS_RUNNER": "1"},
+        env={**_libraries(), "DEVTASKS_ID": marker, "DEVTASKS_RUNNER": "1"},
         pass_fds=descriptors,
         start_new_session=True,
         preexec_fn=become_subreaper,  # noqa: PLW1509 - no threads here
@@ -180,6 +180,12 @@ def _through_runner(
         place = service.cwd if answer[2] == b"cwd" else service.command[0]
         raise LaunchError(f"{service.name}: cannot execute {place}: {os.strerror(int(answer[1]))}")
     raise LaunchError(f"{service.name}: its runner ended before the service was executed")
+
+
+def _libraries() -> dict[str, str]:
+    """Where this Python's own libraries are: some builds (GitHub's setup-python) do not start without."""
+    names = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def _service_input(service: Service) -> tuple[int, list[int]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from dataclasses import dataclass
 
 from devtasks import locks, logs, pidfile, statedir
+from devtasks.errors import Interrupted
 from devtasks.model import Process, Run, Service
 from devtasks.observing import Observation, Observer
 from devtasks.outcomes import Outcome, Started
@@ -70,21 +72,28 @@ class Waiter:
     def undo_all(self) -> None:
         """Stop everything under way: this start was interrupted."""
         for one in tuple(self.underway):
-            self._undo(one)
+            with contextlib.suppress(KeyboardInterrupt, Interrupted):  # once more: that hastened this one
+                self._undo(one)
             self._done(one)
 
     def sweep(self, service: Service, nonce: str) -> None:
-        """Stop what one run of ours has become, unless a later run took its place. The caller holds the lock."""
+        """Stop what one run of ours has become, unless a later run took its place. The caller holds the lock.
+
+        Interrupted, it stops all the same, and raises then.
+        """
         latest = self._state.last_run(service.name)
         if latest is not None and latest.nonce != nonce:
             return
         seen = self._observer.observe()
-        Stopper(self._observer, seen).stop([service])
-        main = latest.main if latest is not None else None
-        reading = pidfile.read(service.pid_file, statedir.owners(self._project.root))
-        if main is not None and reading.pid == main.pid:
-            pidfile.remove_if_unchanged(reading.path, reading)
-        self._state.finish(nonce, ended_at=self._world.now(), cause="not-ready")
+        ended = Stopper(self._observer, seen).stop([service])
+        if not ended.endings[service.name].survivors:
+            main = latest.main if latest is not None else None
+            reading = pidfile.read(service.pid_file, statedir.owners(self._project.root))
+            if main is not None and reading.pid == main.pid:
+                pidfile.remove_if_unchanged(reading.path, reading)
+            self._state.finish(nonce, ended_at=self._world.now(), cause="not-ready")
+        if ended.interrupted is not None:
+            raise ended.interrupted
 
     def exit_code(self, service: Service, nonce: str | None) -> int | None:
         """How a run's main process ended, once its runner has written it down. None: nobody knows."""

@@ -23,6 +23,7 @@ import time
 
 
 def main() -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, as it may be inherited, nobody could be waited for
     task = marshal.loads(_everything_from(0))
     pid, line = _start(task)
     try:
@@ -51,8 +52,8 @@ def _start(task: dict) -> tuple[int, bytes]:
             what = "program"
             for target, source in ((0, task["input"]), (1, task["output"]), (2, task["error"])):
                 os.dup2(source, target)
-            for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-                signal.signal(number, signal.SIG_DFL)  # an ignored signal would stay ignored across exec
+            for number in range(1, signal.NSIG):
+                _try(signal.signal, number, signal.SIG_DFL)  # an ignored signal would stay ignored across exec
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             for descriptor in {task["input"], task["output"], task["error"], *task["hold"]}:
                 os.close(descriptor)

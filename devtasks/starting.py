@@ -72,7 +72,7 @@ class Starter:
         try:
             for level in levels(chosen):
                 for service in level:
-                    outcome = self._begin(service, failed)
+                    outcome = self._begin(service, failed, secrets.token_hex(8))
                     if isinstance(outcome, Begun):
                         self._waiter.underway.append(outcome)
                     else:
@@ -88,13 +88,13 @@ class Starter:
             raise
         return tuple(results[service.name] for level in levels(chosen) for service in level)
 
-    def begin(self, service: Service) -> Begun | Started:
-        """Launch one service and do not wait for it; what was launched is the caller's to end.
+    def begin(self, service: Service, nonce: str) -> Begun | Started:
+        """Launch one service as the run `nonce` and do not wait for it; what was launched is the caller's to end.
 
         A Started tells why it was not launched. A Begun without a nonce was running already.
         """
         statedir.ensure(self._project)
-        return self._begin(service, set())
+        return self._begin(service, set(), nonce)
 
     def exit_code(self, begun: Begun) -> int | None:
         """How the main process of what `begin` launched ended. None: nobody knows."""
@@ -102,8 +102,8 @@ class Starter:
 
     # --- one service, from its lock to its launch ---------------------------------------------------------
 
-    def _begin(self, service: Service, failed: set[str]) -> Begun | Started:
-        attempt = _Attempt(service=service, began=self._world.monotonic(), nonce=secrets.token_hex(8))
+    def _begin(self, service: Service, failed: set[str], nonce: str) -> Begun | Started:
+        attempt = _Attempt(service=service, began=self._world.monotonic(), nonce=nonce)
         missing = sorted(failed & set(service.depends_on))
         if missing:
             return self._not_started(attempt, f"depends on {missing[0]}, which did not start")
@@ -271,7 +271,11 @@ class Starter:
                 os.close(descriptor)
             if cgroup is not None:
                 self._world.remove_cgroup(cgroup)  # fails, as it should, while the service is in it
-        return self._record(attempt, launched, cgroup if launched.in_cgroup else None)
+        try:
+            return self._record(attempt, launched, cgroup if launched.in_cgroup else None)
+        except (KeyboardInterrupt, Interrupted):
+            self._waiter.sweep(service, nonce)  # it is not under way yet: nobody else would stop it
+            raise
 
     def _open_streams(self, service: Service) -> launching.Streams:
         if self._streams is None:
@@ -332,15 +336,18 @@ class Starter:
             words = " ".join(command)
             self._tell(f"{service.name}: {words}")
             program = launching.find_program(command[0], one, env)
-            done = subprocess.run(
-                [program, *command[1:]],
-                cwd=service.cwd,
-                env=dict(env),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                check=False,
-            )
+            try:
+                done = subprocess.run(
+                    [program, *command[1:]],
+                    cwd=service.cwd,
+                    env=dict(env),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    check=False,
+                )
+            except OSError as error:  # a script without its first line
+                return f"`{words}`, which runs before it, cannot be executed: {error.strerror}"
             if done.returncode != 0:
                 return f"`{words}`, which runs before it, {how_it_ended(done.returncode)}"
         return None

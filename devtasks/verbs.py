@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from devtasks import logs as log_files
-from devtasks.errors import DevtasksError
+from devtasks.errors import DevtasksError, UsageError
 from devtasks.model import Project, Service
 from devtasks.observing import Observation, Observer, select
 from devtasks.outcomes import (
@@ -27,6 +27,7 @@ from devtasks.outcomes import (
     StopReport,
 )
 from devtasks.planning import cgroup_prefix, levels, roots, with_dependencies
+from devtasks.serving import known
 from devtasks.showing import Showing, command_line, rejected_row
 from devtasks.standing import stand
 from devtasks.state import State
@@ -46,6 +47,21 @@ class Scope:
         self.observer = Observer(world, project, state)
         self.tell = tell
 
+    def observe(self) -> Observation:
+        """Look, and take what is seen of services that are configured no more for services, too."""
+        seen = self.observer.observe()
+        project = known.with_forgotten(self.project, seen.matches)
+        if project is self.project:
+            return seen
+        self.project = project
+        self.observer = Observer(self.world, project, self.state)
+        return self.observer.observe()
+
+    def remember(self) -> None:
+        """From now on, what happens is kept: make the state folder, where there is none yet."""
+        self.state.close()
+        self.state = self.observer.state = State.open(self.project, create=True)
+
     def close(self) -> None:
         """Say what the state noticed, and let go of it."""
         for note in dict.fromkeys(self.state.notes):
@@ -54,8 +70,9 @@ class Scope:
 
 
 def scope(project: Project, *, tell: Callable[[str], None]) -> Scope:
-    """Get ready to observe `project`. Writes nothing."""
-    return Scope(project, this_world(), State.open(project, create=False), tell)
+    """Get ready to observe `project`, and what `serve` runs in it. Writes nothing."""
+    state = State.open(project, create=False)
+    return Scope(known.with_known(project, state), this_world(), state, tell)
 
 
 # --- what only looks -----------------------------------------------------------------------------------
@@ -63,7 +80,7 @@ def scope(project: Project, *, tell: Callable[[str], None]) -> Scope:
 
 def status(scope: Scope, names: tuple[str, ...]) -> Status:
     """How each service stands."""
-    seen = scope.observer.observe()
+    seen = scope.observer.observe() if names else scope.observe()
     return Showing(scope.observer, seen).status(select(scope.project, names))
 
 
@@ -112,14 +129,22 @@ def start(scope: Scope, names: tuple[str, ...], *, timeout_seconds: float | None
     """Start what does not run, dependencies first, and wait until it is ready."""
     from devtasks.starting import Starter
 
-    services = with_dependencies(select(scope.project, names), scope.project.services)
+    services = with_dependencies(_startable(scope, names), scope.project.services)
     if dry_run:
         return StartReport(ok=True, dry_run=True, services=_start_plan(scope, services))
-    scope.state.close()
-    scope.state = scope.observer.state = State.open(scope.project, create=True)
+    scope.remember()
     results = Starter(scope.observer, scope.tell).start(services, timeout_seconds=timeout_seconds)
     ok = all(result.outcome in ("started", "already-running") for result in results)
     return StartReport(ok=ok, dry_run=False, services=results)
+
+
+def _startable(scope: Scope, names: tuple[str, ...]) -> tuple[Service, ...]:
+    """The services that are meant and have a command: those that `serve` runs have none."""
+    chosen = select(scope.project, names)
+    without = next((service for service in chosen if not service.command), None)
+    if names and without is not None:
+        raise UsageError(f"{without.name} is no configured service", hint="devtasks serve --help tells how to serve")
+    return tuple(service for service in chosen if service.command)
 
 
 def _start_plan(scope: Scope, services: Iterable[Service]) -> tuple[Started, ...]:
@@ -225,9 +250,12 @@ def _stopped(scope: Scope, ended: Ended, service: Service | str, *, logs_too: bo
             if run.service == name and run.cgroup:
                 scope.world.remove_cgroup(run.cgroup)
         scope.world.clear_cgroups(cgroup_prefix(scope.project, name))
-        if isinstance(service, Service):
+        if name in seen.elsewhere:
+            tidier.notes.append("was started in another PID namespace (a container?): its files are left alone")
+        elif isinstance(service, Service):
             read = seen.pid_files[name] if service.daemon_pid_file is None else None
             tidier.pid_file(service, ended=ending.targets, read=read)
+            tidier.server_pid_files(service, ended=ending.targets)
             if logs_too:
                 tidier.logs(service)
     opened = _forget(scope, seen, name, (*ending.stopped, *ending.killed))
@@ -315,6 +343,7 @@ def restart(
     scope: Scope, names: tuple[str, ...], *, timeout_seconds: float | None, dry_run: bool, force: bool
 ) -> RestartReport:
     """Stop, then start; with `force`, force-clean (logs are kept), then start. What survives is not started."""
+    _startable(scope, names)
     stopped = _end(scope, names, force=force, timeout_seconds=timeout_seconds, dry_run=dry_run, logs_too=False)
     if not stopped.ok:
         return RestartReport(ok=False, stop=stopped, start=StartReport(ok=False, dry_run=dry_run, services=()))
@@ -331,8 +360,9 @@ def clean(scope: Scope, names: tuple[str, ...], *, older_than_days: float, dry_r
     running = tuple(Running(service=s.name, pid=m.process.pid) for s in services for m in seen.of(s.name))
     tidier = Tidier(scope.project, scope.world, scope.state, dry_run=dry_run)
     for service in services:
-        if not seen.of(service.name):
-            tidier.pid_file(service)
+        if not seen.of(service.name) and service.name not in seen.elsewhere:
+            tidier.pid_file(service, read=seen.pid_files[service.name])
+            tidier.server_pid_files(service)
             if not dry_run:
                 scope.state.prune(service.name, keep=10)
     tidier.old_logs(services, older_than_days, [service for service in services if seen.of(service.name)])

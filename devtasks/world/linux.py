@@ -55,14 +55,16 @@ class LinuxWorld:
         cursor = self._cursor()
         if cursor is None or snapshot.cursor is None:
             fresh = self.look()
-            return fresh, _unknown_to(snapshot, fresh)
+            born = {pid: fresh.processes[pid] for pid in _unknown_to(snapshot, fresh)}
+            return replace(fresh, processes={**snapshot.processes, **born}), tuple(born)
         if cursor == snapshot.cursor and not snapshot.unseen:
             return snapshot, ()
         given = self._given_out(snapshot.cursor, cursor)
-        if len(given) > len(snapshot.processes):
+        wanted: Sequence[int] = (*snapshot.unseen, *given)
+        if len(wanted) > len(snapshot.processes):
             listed = set(proc.pids())
-            given = [pid for pid in given if pid in listed]
-        arrived = proc.rows(pid for pid in (*snapshot.unseen, *given) if self._is_process(pid))
+            wanted = [pid for pid in wanted if pid in listed]
+        arrived = proc.rows(pid for pid in wanted if self._is_process(pid))
         fresh = replace(
             snapshot,
             processes={**snapshot.processes, **arrived},
