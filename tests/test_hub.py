@@ -11,7 +11,6 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,6 +80,18 @@ class Hub:
         assert process.poll() is None, self.said()
         eventually(lambda: not is_free(self.target), "the target listens")
         return process
+
+    def run(self) -> subprocess.CompletedProcess[str]:
+        """By hand, to its end."""
+        return subprocess.run(
+            [PYTHON, "hub.py"],
+            cwd=self.root,
+            env=self.stage.environ,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
 
     def said(self) -> str:
         return self.log.read_text() if self.log.exists() else ""
@@ -285,22 +296,59 @@ def test_run_by_devtasks_killed_and_force_cleaned(hub: Hub) -> None:
     assert "all closed in" in hub.scratch.log("hub")
 
 
-def test_a_port_that_is_held_is_named_and_nothing_stays(hub: Hub) -> None:
-    with socket.create_server(("127.0.0.1", hub.ports[1])):
-        done = subprocess.run(
-            [PYTHON, "hub.py"],
-            cwd=hub.root,
-            env=hub.stage.environ,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+HOLDER = """
+import socket, sys, time
+with socket.create_server(("127.0.0.1", int(sys.argv[1]))):
+    print("holds", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_stranger_on_a_port_is_named_and_nothing_is_opened(hub: Hub, tmp_path: Path) -> None:
+    stranger = hub.stage.popen([PYTHON, "-c", HOLDER, str(hub.ports[1])], tmp_path, stdout=subprocess.PIPE)
+    assert stranger.stdout is not None
+    assert stranger.stdout.readline() == b"holds\n"
+    done = hub.run()
     assert done.returncode == 3, done
-    assert f"127.0.0.1:{hub.ports[1]}" in done.stderr or str(hub.ports[1]) in done.stdout
+    assert f"port {hub.ports[1]} is in use" in done.stdout
+    assert f"held by PID {stranger.pid} " in done.stdout
     assert "Traceback" not in done.stderr
+    assert stranger.poll() is None
     assert is_free(hub.ports[0])
     assert is_free(hub.target)
+    assert hub.children() == []
+
+
+def test_what_is_open_when_a_port_cannot_be_is_closed_again(hub: Hub) -> None:
+    """Held by its own parent, whom the guard leaves alone."""
+    with socket.create_server(("127.0.0.1", hub.ports[1])):
+        done = hub.run()
+    assert done.returncode == 3, done
+    assert f"proxy-01: cannot listen on 127.0.0.1:{hub.ports[1]}: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "all closed in" in done.stdout
+    assert is_free(hub.ports[0])
+    assert hub.registered() == {}
+
+
+def test_a_second_hub_takes_over_in_order(hub: Hub) -> None:
+    """The guard knows its own: the first one is asked to end, closes everything, and the second one serves."""
+    first = hub.start()
+
+    def age() -> float:
+        return max((port.beat_at or 0) - port.registered_at for port in hub.registered().values())
+
+    eventually(lambda: age() > 1.5, "it is no newcomer any more")
+    first_log = hub.log.rename(hub.root / "first.log")
+    second = hub.start()
+    assert first.wait(timeout=60) == 0, first_log.read_text()
+    assert f"sent TERM to PID {first.pid}" in hub.said()
+    assert "all closed in" in first_log.read_text()
+    with talking(hub.ports, 4):
+        pass
+    assert {port.owner.pid for port in hub.registered().values()} == {second.pid, hub.children()[-1].child.pid}
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(timeout=60) == 0
 
 
 def test_a_target_that_is_not_there_costs_that_connection_only(hub: Hub) -> None:
@@ -358,15 +406,7 @@ def test_both_directions_are_forwarded_to_their_own_ends(hub: Hub) -> None:
 )
 def test_settings_that_cannot_be_meant(hub: Hub, text: str, complaint: str) -> None:
     (hub.root / "proxies.toml").write_text(text)
-    done = subprocess.run(
-        [sys.executable, "hub.py"],
-        cwd=hub.root,
-        env=hub.stage.environ,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = hub.run()
     assert done.returncode == 2, done
     assert complaint in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr

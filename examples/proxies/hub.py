@@ -16,7 +16,7 @@ from forward import Forwarder
 from ledger import Ledger
 from settings import BadSettings, Helper, Settings, read
 
-from devtasks.shutdown import GracefulShutdown
+from devtasks.guard import GracefulShutdown, ensure_port_available
 
 HERE = Path(__file__).resolve().parent
 LEDGER_SECONDS = 5.0
@@ -33,7 +33,17 @@ def main() -> int:
     allow_many_connections()
     shutdown = GracefulShutdown(total=settings.total_seconds, service="hub")
     shutdown.clean_up()  # what a run that was killed has left
+    if not all(ensure_port_available(ports, host) for host, ports in places(settings)):
+        return 3  # it has said who holds what
     return asyncio.run(serve(settings, shutdown))
+
+
+def places(settings: Settings) -> list[tuple[str, list[int]]]:
+    """Each host, and the ports on it that are to be bound."""
+    hosts: dict[str, list[int]] = {}
+    for proxy in settings.proxies:
+        hosts.setdefault(proxy.listen.host, []).append(proxy.listen.port)
+    return list(hosts.items())
 
 
 class CannotOpen(Exception):
