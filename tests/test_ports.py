@@ -24,9 +24,9 @@ from devtasks.shadows import shadows
 from devtasks.state import State
 from devtasks.world import containers, this_world
 
-# `listen.py NAME HOST PORT [reuse] [fork] [udp]`
+# `listen.py NAME HOST PORT OPTION …`
 LISTEN = """
-import os, socket, sys
+import os, signal, socket, sys
 import stage
 name, host, port, *options = sys.argv[1:]
 kind = socket.SOCK_DGRAM if "udp" in options else socket.SOCK_STREAM
@@ -45,6 +45,8 @@ one = None if "apart" in options else listen()
 if "fork" in options:
     os.fork()
 one = one or listen()
+if "stubborn" in options:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 stage.announce(name)
 stage.serve(None)
 """
