@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 
 from benchmarks import peers
 from benchmarks.readings import Row
@@ -19,7 +20,11 @@ SERVER = (sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "{port}")
 
 NO_OP_LIST, NO_OP = "inv --list, a task that does nothing", "inv, a task that does nothing"
 LIST, STOPPED, RUNNING = "inv --list, two services", "inv status, both stopped", "inv status, both running"
-PEERS = {"supervisorctl status": peers.supervisor, "pm2 ls": peers.pm2}
+PEERS: Mapping[str, Callable[[Scene], AbstractContextManager[Callable[[], float]]]] = {
+    "supervisorctl status (4.2.5, Debian's)": partial(peers.supervisor, group="supervisor-packaged"),
+    "supervisorctl status (latest)": partial(peers.supervisor, group="supervisor"),
+    "pm2 ls": peers.pm2,
+}
 
 
 def measure(scene: Scene) -> Iterator[Row]:

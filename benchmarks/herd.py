@@ -22,7 +22,7 @@ class Herd:
     """A herd that lives for the length of a `with` block."""
 
     def __init__(self, count: int) -> None:
-        self._keeper = subprocess.Popen(
+        self.keeper = subprocess.Popen(
             [*command(), str(count)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -30,7 +30,7 @@ class Herd:
         )
 
     def __enter__(self) -> Self:
-        if self._keeper.stdout is not None and not self._keeper.stdout.readline():
+        if self.keeper.stdout is not None and not self.keeper.stdout.readline():
             self.__exit__(None, None, None)
             raise OSError("the herd could not be started: too many processes for this user or this machine?")
         return self
@@ -38,10 +38,10 @@ class Herd:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for stream in (self._keeper.stdin, self._keeper.stdout):
+        for stream in (self.keeper.stdin, self.keeper.stdout):
             if stream is not None:
                 stream.close()
-        self._keeper.wait()
+        self.keeper.wait()
 
 
 def command() -> list[str]:

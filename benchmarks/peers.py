@@ -1,6 +1,6 @@
 """supervisor and pm2, each installed apart from everything else and run for the length of a block.
 
-supervisor goes into a virtual environment in the user's cache folder, pm2 into a folder beside it; what is there
+supervisor goes into virtual environments in the user's cache folder, pm2 into a folder beside them; what is there
 is used again. Where one cannot be had, PeerMissing says why, and the benchmark goes on without it.
 """
 
@@ -49,10 +49,13 @@ class PeerMissing(Exception):
 
 
 @contextmanager
-def supervisor(scene: Scene) -> Iterator[Callable[[], float]]:
-    """Runs `supervisorctl status` each time it is called, with two programs running."""
-    tools = _supervisor_installed()
-    folder = scene.folder / "supervisor"
+def supervisor(scene: Scene, group: str) -> Iterator[Callable[[], float]]:
+    """Runs `supervisorctl status` each time it is called, with two programs running.
+
+    `group`: the dependency group of pyproject.toml that says which release.
+    """
+    tools = _supervisor_installed(group)
+    folder = scene.folder / group
     folder.mkdir()
     config = folder / "supervisord.conf"
     config.write_text(SUPERVISOR.format(folder=folder, seconds=SLEEP_SECONDS))
@@ -103,12 +106,12 @@ def _end_pm2(scene: Scene, tool: str, folder: Path) -> None:
         os.close(descriptor)
 
 
-def _supervisor_installed() -> Path:
+def _supervisor_installed(group: str) -> Path:
     """The folder with supervisord and supervisorctl."""
-    folder = _cache() / "supervisor"
+    folder = _cache() / group
     tools = folder / "bin"
     if not (tools / "supervisorctl").exists():
-        wanted = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["dependency-groups"]["peers"]
+        wanted = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["dependency-groups"][group]
         _install([sys.executable, "-m", "venv", "--clear", str(folder)])
         _install([str(tools / "python"), "-m", "pip", "install", "--quiet", *wanted])
     return tools

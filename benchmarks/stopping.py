@@ -14,7 +14,7 @@ from benchmarks.timing import interleaved, timed
 from devtasks import verbs
 from devtasks.world.pidfd import PidHandle, pidfd_open
 
-RELOADER_ROUNDS = 10
+RELOADER_ROUNDS = 20  # a tick of uvicorn is 100 ms: the least of few runs would be chance
 RELOADER_LIMIT_MS = 30.0
 CROWD = 1000
 CROWD_ROUNDS = 7
