@@ -22,6 +22,7 @@ from devtasks.world import Handle
 KILL_SECONDS = 5.0  # how long the kernel may take to end what was killed (uninterruptible sleep, core dumps)
 RUNNER_SECONDS = 2.0  # how long a runner may take to notice that its last descendant has ended
 _YOUNG_SECONDS = 0.2  # a process this old has long done the exec that followed its fork
+_PASSES_WITHOUT_CURSOR = 2  # that find nothing, where nobody tells which processes are new
 _NO_ROOM = -(1 << 30)  # for pins, whatever is given back
 _SLICE_SECONDS = 0.02  # between looks at what could not be pinned
 _DEFAULT_POLICY = StopPolicy()
@@ -350,12 +351,16 @@ class Stopper:
         """Whether processes of ours came into being since the last look; waits for runs that just begin."""
         deadline = self._world.monotonic() + RUNNER_SECONDS
         names = [ending.name for ending in self._endings.values() if not ending.given_up]
+        passes = 0
         while names and self._world.monotonic() < deadline:
             moved = self._seen.table.cursor
             self._seen, arrived = self._observer.newer(self._seen)
             if arrived and self._unknown(names):
                 return True
             if self._seen.table.unseen or self._seen.table.cursor != moved:
+                continue
+            passes += 1
+            if moved is None and passes < _PASSES_WITHOUT_CURSOR:
                 continue
             gone = {pid for name in names for pid, t in self._endings[name].targets.items() if t.gone}
             runners = [row for name in names for row in self._seen.idle_runners(name, gone)]

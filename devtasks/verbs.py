@@ -143,7 +143,7 @@ def _startable(scope: Scope, names: tuple[str, ...]) -> tuple[Service, ...]:
     chosen = select(scope.project, names)
     without = next((service for service in chosen if not service.command), None)
     if names and without is not None:
-        raise UsageError(f"{without.name} is no configured service", hint="devtasks serve --help tells how to serve")
+        raise UsageError(f"{without.name} is no configured service", hint="see devtasks serve --help")
     return tuple(service for service in chosen if service.command)
 
 
@@ -258,6 +258,8 @@ def _stopped(scope: Scope, ended: Ended, service: Service | str, *, logs_too: bo
             tidier.server_pid_files(service, ended=ending.targets)
             if logs_too:
                 tidier.logs(service)
+        if seen.table.cursor is None and ending.targets:
+            tidier.notes.append("likely nothing is left: this system does not tell which processes are new")
     opened = _forget(scope, seen, name, (*ending.stopped, *ending.killed))
     if isinstance(service, Service) and service.listener == "ours":
         for port in sorted(scope.world.listening({*service.ports, *opened})):

@@ -403,6 +403,23 @@ def test_numbers_that_wrap_around(site: Site) -> None:
     assert born[0].pid == 300
 
 
+def test_without_a_count_two_looks_have_to_find_nothing(site: Site) -> None:
+    site.world.cursor_trusted = False
+    main = site.run()
+    site.world.end(site.world.actors[main.ppid])  # nor is there a runner to wait for
+    born: list[Actor] = []
+
+    def fork() -> None:
+        shown = site.world.time + 0.00015
+        born.append(site.world.add("late", parent=1, marker=main.marker, session=None, visible_at=shown))
+
+    observer = site.observer()
+    stopper = Stopper(observer, observer.observe())
+    site.world.before["newer"] = [fork]
+    ended = stopper.stop(site.services)
+    assert outcome(ended.endings["web"]) == ({main.pid, born[0].pid}, set(), set())
+
+
 @pytest.mark.parametrize("late", [0.0001, 0.0004])
 def test_one_that_shows_only_after_its_number_was_given_out(site: Site, late: float) -> None:
     """In the kernel a process has its number before it is in the table."""
