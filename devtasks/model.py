@@ -206,7 +206,7 @@ class Run(Value):
     pid_file: str | None = None  # where this run wrote its PID, if it did
     ended_at: float | None = None
     exit_code: int | None = None  # negative: the signal that ended it; None with ended_at: unknown
-    cause: str | None = None  # stopped, exited, not-ready
+    cause: str | None = None  # stopped, exited, not-ready; of one that has not ended: stopping
 
 
 # --- what was decided --------------------------------------------------------------------------------

@@ -21,6 +21,11 @@ class Stand(Value):
     run: Run | None = None  # the open run that `main` belongs to, if it was recorded
     by_hand: bool = False  # found by port or pattern: nobody recorded a start
 
+    @property
+    def ending(self) -> bool:
+        """It runs, and was asked to end."""
+        return self.run is not None and self.run.cause == "stopping"
+
 
 def stand(seen: Observation, service: Service) -> Stand:
     """Where a service stands in `seen`.

@@ -119,7 +119,7 @@ class Starter:
         standing = stand(seen, service)
         marker = make_marker(self._project, service.name, attempt.nonce)
         attempt.env = launching.environment(service, self._project, marker)
-        if standing.main is not None:
+        if standing.main is not None and not standing.ending:
             if not standing.by_hand:
                 self._complete(service, standing.main, standing.run, seen)
             attempt.note = "started by hand, not by devtasks" if standing.by_hand else None

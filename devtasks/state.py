@@ -137,6 +137,21 @@ class State:
         """The run is over. An end that is already known stays; only a missing exit code is filled in."""
         return self._database.write(*_finish(nonce, ended_at, exit_code, cause))
 
+    def stopping(self, nonces: Sequence[str], *, over: bool = False) -> bool:
+        """These runs are about to be asked to end, so that a stop that is killed half-way is remembered.
+
+        `over`: that was in vain, they live on.
+        """
+        if not nonces:
+            return True
+        cause = None if over else "stopping"
+        return self._database.write(
+            *(
+                ("UPDATE runs SET cause = ? WHERE nonce = ? AND ended_at IS NULL", (cause, nonce))
+                for nonce in nonces
+            )
+        )
+
     def open_runs(self, service: str | None = None) -> tuple[Run, ...]:
         """Runs that have not ended as far as we know, newest first."""
         if service is None:

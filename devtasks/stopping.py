@@ -7,7 +7,7 @@ are followed through the PIDs the kernel gave out (docs/stopping.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -147,12 +147,14 @@ class Stopper:
                 policy = StopPolicy(signals=policy.signals, timeout_seconds=timeout_seconds, kill=policy.kill)
             self._endings[name] = Ending(name, policy, began=now, killing_since=now if force else None)
         self._thaw()
+        self._note_stopping(self._endings)
         try:
             self._until_nothing_is_left()
         finally:
             for ending in self._endings.values():
                 for target in ending.targets.values():
                     self._unpin(target)
+        self._note_stopping([ending.name for ending in self._endings.values() if ending.live], over=True)
         return Ended(endings=self._endings, observation=self._seen, interrupted=self._interrupted)
 
     # ----------------------------------------------------------------------------------------------------
@@ -406,6 +408,11 @@ class Stopper:
         }
         self._seen = replace(self._seen, runners=staying)
         return not waiting
+
+    def _note_stopping(self, names: Collection[str], *, over: bool = False) -> None:
+        """As far as it can be written: a start after a stop that was killed then knows what is on its way out."""
+        open_runs = (run for run in self._seen.runs if run.service in names and run.ended_at is None)
+        self._observer.state.stopping([run.nonce for run in open_runs], over=over)
 
     def _thaw(self) -> None:
         """What is frozen handles no signal: a stop that was killed may have left it so."""

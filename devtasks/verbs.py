@@ -152,7 +152,7 @@ def _start_plan(scope: Scope, services: Iterable[Service]) -> tuple[Started, ...
     plan = []
     for service in (one for level in levels(services) for one in level):
         standing = stand(seen, service)
-        main = standing.main
+        main = standing.main if not standing.ending else None
         left = len(seen.of(service.name)) if main is None else 0
         plan.append(
             Started(
