@@ -94,6 +94,32 @@ def test_killed_before_each_system_call(stage: Stage, warm: Warm, verb: str, sce
     assert missed <= len(mine) // 3, "most are hit: runs differ in who collects the record of an exit"
 
 
+def test_a_start_after_a_stop_that_was_killed_half_way(pair: Pair) -> None:
+    """What was asked to end, and takes its time, is no instance any more: it is ended, and another one begun."""
+    pair.declare("slow", stop={"timeout": 1})
+    first = pair.start()
+    stopping = pair.scratch.background("stop")
+    eventually(lambda: pair.stage.announced(f"{pair.name}-asked"), "it is asked")
+    stopping.kill()
+    stopping.wait()
+    assert first.alive
+    pair.run("start")
+    (pair.root / "gate").touch()
+    eventually(lambda: not first.alive, "it ends")
+    assert pair.expect_one() != first
+    pair.stop()
+
+
+def test_a_start_after_a_stop_that_failed(pair: Pair) -> None:
+    """What may not be killed, and did not end when it was asked, runs on."""
+    pair.declare("stubborn", stop={"timeout": 0.2, "kill": False})
+    first = pair.start()
+    pair.run("stop", expect=1)
+    assert pair.start() == first
+    pair.declare(stop={"timeout": 0.2})
+    pair.stop()
+
+
 # --- disks that are full, or read-only ---------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 #
 # gate      says "up" once the file `gate` exists
 # stubborn  announces NAME-asked at TERM, and goes on
+# slow      announces NAME-asked at TERM, and ends once the file `gate` exists
 announce() {
     read -r line </proc/$$/stat
     # shellcheck disable=SC2086 # the fields after the program's name, which may hold spaces
@@ -18,6 +19,7 @@ case $name in
     ;;
 esac
 [ "$2" != stubborn ] || trap 'announce "$name-asked"' TERM
+[ "$2" != slow ] || trap 'announce "$name-asked"; until [ -e gate ]; do sleep 0.02; done; exit' TERM
 sh pair.sh "$name-child" "$2" &
 wait
 while [ "$2" = stubborn ]; do
