@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -20,7 +21,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given, strategies
-from toolbox import PYTHON, Being, Scratch, Stage, being, eventually, free_port, is_free
+from toolbox import PYTHON, REPOSITORY, Being, Scratch, Stage, being, eventually, free_port, is_free
 
 from devtasks import loading
 from devtasks.registered import RegisteredChild
@@ -536,6 +537,26 @@ def test_a_handler_that_fails_takes_its_connection_with_it(shutdown: GracefulShu
         return await shutdown.close()
 
     assert asyncio.run(main()) == 0
+
+
+def test_a_connection_that_breaks_is_no_error(shutdown: GracefulShutdown) -> None:
+    complaints: list[Any] = []
+
+    async def write_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            writer.write(b"x" * 1000)
+            await writer.drain()
+
+    async def main() -> int:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        server = await shutdown.serve(write_on, "127.0.0.1", 0, name="broken")
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.transport.abort()
+        return await shutdown.close()
+
+    assert asyncio.run(main()) == 0
+    gc.collect()
+    assert complaints == []
 
 
 # --- signals ---------------------------------------------------------------------------------------------
@@ -1155,3 +1176,29 @@ print(sorted(heavy), sorted(ours))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[] ['devtasks.errors', 'devtasks.values', 'devtasks.version']\n"
+
+
+# --- what is documented ----------------------------------------------------------------------------------
+
+
+def documented() -> list[str]:
+    text = (REPOSITORY / "docs" / "shutdown.md").read_text()
+    return [block.partition("```")[0] for block in text.split("```python\n")[1:]]
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_what_the_documentation_shows_works(stage: Stage, tmp_path: Path, number: int) -> None:
+    program = Program(stage, tmp_path / "x", "\n" + documented()[number])
+    status = Path(f"/proc/{program.process.pid}/status")
+    caught = 1 << (signal.SIGTERM - 1)
+    eventually(
+        lambda: (
+            int(status.read_text().partition("SigCgt:")[2].split()[0], 16) & caught
+            and (number != 0 or "listening: echo" in program.log.read_text())
+        ),
+        "the program waits",
+    )
+    program.send(signal.SIGTERM)
+    assert program.line() == "closed"
+    assert program.ends() == 0, program.log.read_text()
+    assert "all closed in" in program.log.read_text()

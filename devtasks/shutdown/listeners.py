@@ -60,11 +60,12 @@ class Listener:
         return len(self.handlers) if self.ours else len(self.transports())
 
     async def handle(self, handler: Handler, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection. It ends with its handler, once everything is sent."""
+        """One connection. It ends with its handler, once everything is sent; that it broke is no error."""
         task = cast("asyncio.Task[Any]", asyncio.current_task())
         self.handlers[task] = writer
         try:
-            await handler(reader, writer)
+            with contextlib.suppress(ConnectionError):
+                await handler(reader, writer)
         finally:
             try:
                 writer.close()

@@ -46,9 +46,10 @@ class Tracker:
     ) -> asyncio.Server:
         """`asyncio.start_server` with its listener, connections and port tracked. Raises what that raises.
 
-        A connection ends with its handler. `drain`: seconds that connections may go on once nothing is accepted
-        any more, before their handlers are cancelled, which is the orderly way; None: until they end by
-        themselves. What is still open at the step's timeout is aborted, which counts as forced.
+        A connection ends with its handler; a handler that ends with ConnectionError is fine. `drain`: seconds that
+        connections may go on once nothing is accepted any more, before their handlers are cancelled, which is the
+        orderly way; None: until they end by themselves. What is still open at the step's timeout is aborted, which
+        counts as forced.
         """
         name = one_line(name)
         listener, server = await self._tracked().serve(
@@ -140,7 +141,7 @@ class Tracker:
         ours: list[tuple[str, Callable[[], object], Callable[[], object] | None]] = []
         if self._listeners is not None:
             ours.append(("stop accepting", self.stop_accepting, self._listeners.force))
-        if self._children is not None:
+        if self._children is not None and self._children.all:
             ours.append(("stop child services", self.stop_children, self._children.force))
         if self._registry.used:
             ours.append(("record their state", self.record, None))
