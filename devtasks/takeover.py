@@ -52,7 +52,7 @@ class Held(NamedTuple):
     """One port that is in the way of this process, and whose ends would free it."""
 
     port: int
-    service: Service  # that the port is meant for
+    service: Service | None  # that the port is meant for; None: there is no project
     row: PortRow
     ours: tuple[Process, ...]  # left by an earlier run of the service
     strangers: tuple[Process, ...]
@@ -67,13 +67,13 @@ def take(request: Request, log: logging.Logger) -> bool:
     try:
         project, configured = _project(request, log)
         ports = [port for port in request.ports if _concerns_us(port, request, project, log)]
-        for port in ports:
+        for port in ports if configured else ():
             project = _with_port(project, port)
         if not ports:
             return True
         state = State.open(project, create=configured)
         try:
-            return _Takeover(request, project, state, log, locks_there=configured).take(ports)
+            return _Takeover(request, project, state, log, configured=configured).take(ports)
         finally:
             state.close()
     except DevtasksError as error:
@@ -87,10 +87,11 @@ def take(request: Request, log: logging.Logger) -> bool:
 def holders(port: int, folder: Path) -> tuple[PortHolder, ...]:
     """Who holds `port`, as the project around `folder` sees it."""
     request = Request((port,), "", force=False, environment=None, deadline=0.0, folder=folder, caller=None)
-    project, _ = _project(request, logging.getLogger(__name__))
+    project, configured = _project(request, logging.getLogger(__name__))
+    project = _with_port(project, port) if configured else project
     state = State.open(project, create=False)
     try:
-        observer = EarlierRuns(this_world(), _with_port(project, port), state)
+        observer = EarlierRuns(this_world(), project, state)
         return freeing.look(observer, observer.observe(), port).holders
     finally:
         state.close()
@@ -100,13 +101,13 @@ class _Takeover:
     """All ports of one call, in one project."""
 
     def __init__(
-        self, request: Request, project: Project, state: State, log: logging.Logger, *, locks_there: bool
+        self, request: Request, project: Project, state: State, log: logging.Logger, *, configured: bool
     ) -> None:
         self._request = request
         self._project = project
         self._state = state
         self._log = log
-        self._locks_there = locks_there
+        self._configured = configured
         self._world: World = this_world()
 
     def take(self, ports: Sequence[int]) -> bool:
@@ -142,9 +143,7 @@ class _Takeover:
             return held
         for line in objection:
             self._log.error("port %d: %s", port, line)
-        self._state.event(
-            held.service.name, "port-refused", pid=_first(row), detail=f"port {port}: {objection[0]}"
-        )
+        self._remember(held, "port-refused", f"port {port}: {objection[0]}")
         return None
 
     def _held(self, seen: Observation, port: int, row: PortRow) -> Held:
@@ -157,7 +156,7 @@ class _Takeover:
         ours = tuple(one for one in rows if isinstance(seen.judge.verdict(one.pid), Match))
         return Held(
             port=port,
-            service=next(one for one in self._project.services if port in one.ports),
+            service=next((one for one in self._project.services if port in one.ports), None),
             row=row,
             ours=ours,
             strangers=tuple(one for one in rows if one not in ours),
@@ -192,9 +191,10 @@ class _Takeover:
         fresh = kinship.first_fresh(self._world, observer, seen, held.everybody, claims.claimed(port))
         if fresh is not None:
             return (f"PID {fresh.pid} was started at the same time and was first: it is no leftover",)
-        others = {verdict.service for one in held.ours if (verdict := seen.judge.verdict(one.pid))}
-        if others - {held.service.name}:
-            name = min(others - {held.service.name})
+        found = {verdict.service for one in held.ours if (verdict := seen.judge.verdict(one.pid))}
+        others = found - {held.service.name if held.service is not None else ""}
+        if others:
+            name = min(others)
             return (f"it is service {name} of this project, not a leftover; to stop it: devtasks stop {name}",)
         if held.strangers and not self._request.force:
             return (
@@ -222,7 +222,7 @@ class _Takeover:
         if news is not None or now.row.state == "unknown":
             who = f"PID {news.pid}" if news is not None else "another user"
             self._log.error("port %d: %s was faster and has it now: it is no leftover", port, who)
-            self._state.event(held.service.name, "port-refused", pid=_first(now.row), detail=f"port {port}: {who}")
+            self._remember(now, "port-refused", f"port {port}: {who} was faster")
             return False
         survivors = self._end(observer, seen, now)
         for one in survivors:
@@ -232,15 +232,20 @@ class _Takeover:
         seconds = time.monotonic() - began
         self._log.warning("port %d is free now (%.2f s)", port, seconds)
         claims.claim(port)
-        detail = f"port {port}, from {'; '.join(map(describe, now.row.holders))}"
-        self._state.event(held.service.name, "port-taken-over", pid=_first(now.row), detail=detail)
+        self._remember(now, "port-taken-over", f"port {port}, from {'; '.join(map(describe, now.row.holders))}")
         return True
+
+    def _remember(self, held: Held, kind: str, detail: str) -> None:
+        """Make it an event of the project's, if there is one."""
+        if held.service is not None:
+            pid = next((holder.pid for holder in held.row.holders if holder.pid is not None), None)
+            self._state.event(held.service.name, kind, pid=pid, detail=detail)
 
     def _end(self, observer: EarlierRuns, seen: Observation, held: Held) -> tuple[Survivor, ...]:
         """End the runs behind the holders, and by force strangers; who is left."""
         sent = self._teller(held.port)
         left: tuple[Survivor, ...] = ()
-        if held.ours:
+        if held.ours and held.service is not None:
             aimed = observer.aim_at(seen, [one.pid for one in held.ours])
             grace = min(held.service.stop.timeout_seconds, self._grace())
             ended = Stopper(observer, aimed, sent).stop([held.service], timeout_seconds=grace)
@@ -283,7 +288,7 @@ class _Takeover:
     def _locked(self, held: Sequence[Held]) -> Iterator[None]:
         """One guard at a time acts on a port of a project. Where no lock can be made, none is needed to act."""
         with contextlib.ExitStack() as stack:
-            if self._locks_there and _prepared(self._project):
+            if self._configured and _prepared(self._project):
                 for port in sorted(one.port for one in held):
                     left = max(0.0, self._request.deadline - time.monotonic())
                     path = self._project.state_dir / f"port-{port}.lock"
@@ -297,10 +302,6 @@ def _prepared(project: Project) -> bool:
     except DevtasksError:
         return False
     return True
-
-
-def _first(row: PortRow) -> int | None:
-    return next((holder.pid for holder in row.holders if holder.pid is not None), None)
 
 
 def _allow_low_ports() -> str:
