@@ -6,15 +6,17 @@ import argparse
 import resource
 import sys
 
-from benchmarks import commands, memory, observation, stopping, table
+from benchmarks import commands, memory, observation, ports, stopping, table
 from benchmarks.readings import Row
 from benchmarks.scene import BenchmarkFailed, Scene, raise_on_signals
+from devtasks.errors import DevtasksError
 
 MEASUREMENTS = {
     "commands": commands.measure,
     "observation": observation.measure,
     "stopping": stopping.measure,
     "memory": memory.measure,
+    "ports": ports.measure,
 }
 
 
