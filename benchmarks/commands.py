@@ -12,7 +12,7 @@ from benchmarks.readings import Row
 from benchmarks.scene import Scene
 from benchmarks.timing import interleaved
 
-ROUNDS = 15
+ROUNDS = 25
 LIST_LIMIT = 1.15
 STATUS_LIMIT = 1.25
 PEER_LIMIT = 1.0
