@@ -12,7 +12,7 @@ from types import FrameType
 from devtasks.errors import DevtasksError, Interrupted
 from devtasks.report.output import Output
 
-_ENDING = ("SIGTERM", "SIGHUP")
+_ENDING = ("SIGTERM", "SIGHUP", "SIGBREAK")
 
 
 def guarded(work: Callable[[], int], output: Output) -> int:
@@ -67,7 +67,7 @@ def _trace() -> None:
 
 @contextmanager
 def _signals_raised() -> Iterator[None]:
-    """Within it, TERM and HUP raise Interrupted, once: what is being undone then is not disturbed again.
+    """Within it, TERM, HUP and BREAK (Windows) raise Interrupted, once: what is being undone is not disturbed.
 
     A signal that is ignored (nohup) stays ignored; where somebody else handles it, or outside the main thread,
     nothing changes.

@@ -44,14 +44,17 @@ def read(path: Path) -> dict[str, str]:
     return variables
 
 
-def parse(text: str) -> tuple[dict[str, str], list[tuple[int, str]]]:
-    """The variables in `text`, and its mistakes as (line number, what is wrong)."""
+def parse(text: str, *, reserved: bool = False) -> tuple[dict[str, str], list[tuple[int, str]]]:
+    """The variables in `text`, and its mistakes as (line number, what is wrong).
+
+    DEVTASKS_* is a mistake, unless it is `reserved` for us to read.
+    """
     variables: dict[str, str] = {}
     mistakes: list[tuple[int, str]] = []
     position = 0
     line = 1
     while position < len(text):
-        end, what = _entry(text, position, variables)
+        end, what = _entry(text, position, variables, reserved=reserved)
         if what is not None:
             mistakes.append((line, what))
         line += text.count("\n", position, end)
@@ -59,7 +62,7 @@ def parse(text: str) -> tuple[dict[str, str], list[tuple[int, str]]]:
     return variables, mistakes
 
 
-def _entry(text: str, position: int, variables: dict[str, str]) -> tuple[int, str | None]:
+def _entry(text: str, position: int, variables: dict[str, str], *, reserved: bool) -> tuple[int, str | None]:
     """Read the entry at `position` into `variables`: where the next one begins, and what is wrong."""
     next_line = text.find("\n", position) + 1 or len(text)
     blank = _BLANK.match(text, position)
@@ -84,7 +87,7 @@ def _entry(text: str, position: int, variables: dict[str, str]) -> tuple[int, st
         value = text[start:next_line].rstrip("\n")
         comment = _COMMENT.search(value) if text[start - 1] in " \t" else _COMMENT.search(value, 1)
         value, end = (value[: comment.start()] if comment else value).strip(), next_line
-    if key.startswith(_RESERVED):
+    if key.startswith(_RESERVED) and not reserved:
         return end, f"{key} may not be set: DEVTASKS_* marks what devtasks starts; remove the line"
     if "\0" in value:
         return end, f"{key} holds a NUL character, which no environment can"

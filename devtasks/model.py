@@ -111,6 +111,11 @@ class Project(Value):
     source: str  # for people: "pyproject.toml", or what the services were inferred from
 
     @property
+    def inferred(self) -> bool:
+        """Whether its services stand in no table."""
+        return "inferred" in self.source
+
+    @property
     def production(self) -> bool:
         """Production forbids whatever rests on `port` or `pattern` alone."""
         return self.environment in ("production", "prod")

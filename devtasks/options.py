@@ -42,6 +42,18 @@ def _port(text: str) -> int:
     return _whole(text, 1, 65_535, "a port")
 
 
+def _workers(text: str) -> int:
+    return _whole(text, 1, 1000, "a number of workers")
+
+
+def _app(text: str) -> str:
+    module, colon, attribute = text.partition(":")
+    names = [*module.split("."), *attribute.split(".")]
+    if not colon or len(text) > 500 or not all(name.isidentifier() for name in names):
+        raise ValueError("an app: write MODULE:ATTRIBUTE, as in main:app")
+    return text
+
+
 def _pid(text: str) -> int:
     return _whole(text, 1, HIGHEST_PID, "a process ID")
 
@@ -88,6 +100,11 @@ FLAGS: Mapping[str, Flag] = {
     "pid": Flag("The process to explain.", "PID", _pid),
     "port": Flag("PORT to use instead of the configured one.", "PORT", _port),
     "host": Flag("HOST to use instead of the configured one.", "HOST", _host),
+    "app": Flag("The ASGI app, as MODULE:ATTRIBUTE; where the project runs one only, that one.", "APP", _app),
+    "reload": Flag("Start the server again when a file changes."),
+    "workers": Flag("Serve with this many processes.", "N", _workers),
+    "stop": Flag("Stop the server on the port instead."),
+    "status": Flag("Show what is served instead; with --check, as an exit code."),
     "color": Flag("Colours: auto (default), always or never.", "WHEN", _color),
 }
 
@@ -109,6 +126,11 @@ class Flags(Value):
     pid: int | None = None
     port: int | None = None
     host: str | None = None
+    app: str | None = None
+    reload: bool = False
+    workers: int | None = None
+    stop: bool = False
+    status: bool = False
     color: Color = "auto"
 
 

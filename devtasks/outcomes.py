@@ -154,6 +154,23 @@ class RestartReport(Value):
         return max(self.stop.exit_code, self.start.exit_code)
 
 
+class ServeReport(Value):
+    """A server that has ended as it was asked to; in a dry run, what would be done.
+
+    `exit_code` is 128 and the signal's number when this command was asked, 0 when somebody else stopped it.
+    """
+
+    ok: bool
+    dry_run: bool
+    name: str
+    app: str
+    url: str
+    pid: int | None
+    seconds: float
+    exit_code: int
+    stop: StopReport  # what was ended: at the end, or in a dry run to make room
+
+
 class Running(Value):
     service: str
     pid: int
@@ -236,5 +253,5 @@ class Proposal(Value):
 
 
 Looked = Status | Processes | ExplainReport | LogLines | Ports
-Acted = StartReport | StopReport | RestartReport | CleanReport | Proposal
+Acted = StartReport | StopReport | RestartReport | ServeReport | CleanReport | Proposal
 Anything = Looked | Acted

@@ -65,7 +65,8 @@ def exit_code(outcome: outcomes.Anything, flags: Flags) -> int:
     """What the outcome means for the exit status (docs/cli.md)."""
     if isinstance(outcome, outcomes.Status):
         return outcome.check if flags.check else 0
-    if isinstance(outcome, outcomes.StartReport | outcomes.StopReport | outcomes.RestartReport):
+    acted = outcomes.StartReport | outcomes.StopReport | outcomes.RestartReport | outcomes.ServeReport
+    if isinstance(outcome, acted):
         return outcome.exit_code
     return 0
 
@@ -148,7 +149,12 @@ def _outcome(verb: str, call: Call, tell: Callable[[str], None]) -> outcomes.Any
         return _init(call)
     if verb == "explain" and (call.flags.pid is None) == (call.flags.port is None):
         raise UsageError("explain needs one of --pid PID and --port PORT")
+    if verb == "serve":
+        from devtasks.serving.command import serve
+
+        return serve(loading.load(call.folder, call.environ), call.flags, call.environ, tell)
     with closing(verbs.scope(_project(verb, call), tell=tell)) as scope:
+        _check_names(call.names, scope.project)
         return _IN_A_PROJECT[verb](scope, call)
 
 
@@ -165,22 +171,22 @@ def _init(call: Call) -> outcomes.Proposal:
 
 
 def _project(verb: str, call: Call) -> Project:
-    """The project, once all names are known to be good; to start it, with the address that the flags give."""
+    """The project; to start it, with the address that the flags give."""
     project = loading.load(call.folder, call.environ)
-    if not project.services:
-        raise UsageError(
-            f"no services are configured in {project.root}, and none can be inferred",
-            hint='name one in pyproject.toml: [tool.devtasks.services.backend] with command = "..."',
-        )
-    _check_names(call.names, project)
     if verb in ("explain", "free-port") or (call.flags.port is None and call.flags.host is None):
         return project
+    _check_names(call.names, project)
     groups = {service.name: service.group for service in project.services}
     chosen = [groups.get(name, name) for name in call.names] or list(groups.values())
     return loading.with_address(project, chosen, host=call.flags.host, port=call.flags.port, environ=call.environ)
 
 
 def _check_names(names: tuple[str, ...], project: Project) -> None:
+    if not project.services:
+        raise UsageError(
+            f"no services are configured in {project.root}, and none can be inferred",
+            hint='name one in pyproject.toml: [tool.devtasks.services.backend] with command = "..."',
+        )
     known = {service.name for service in project.services} | {service.group for service in project.services}
     for name in names:
         if name not in known:

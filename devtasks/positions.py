@@ -1,4 +1,4 @@
-"""The words after `devtasks`, checked, with service names at positions turned into --only.
+"""The words after `devtasks`, checked, with service names at positions turned into --only, and an app into --app.
 
 Invoke has no optional positions, and tells a mistake from a task by the text "No idea what": so every mistake
 is found here, before its parser sees the words.
@@ -42,6 +42,9 @@ class Grammar(Value):
                 out.append(word)
             elif task is not None and "only" in task.args and self._is_service(word):
                 out += ["--only", word]
+            elif task is not None and "app" in task.args and "--app" not in given and word not in self.tasks:
+                given.add("--app")
+                out += ["--app", word]
             elif word in self.tasks:
                 task = self.tasks[word]
                 given.clear()

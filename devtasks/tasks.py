@@ -63,6 +63,22 @@ VERBS = (
         flags=("only", "timeout", "keep_logs", "why", "dry_run", "json", "color"),
     ),
     Verb(
+        name="serve",
+        topic=RUN,
+        help="Serve an ASGI app until stopped, one on a port.",
+        flags=(
+            *("app", "host", "port", "reload", "workers", "force", "stop", "status"),
+            *("check", "timeout", "dry_run", "json", "color"),
+        ),
+        helps={
+            "host": "Address to serve on (default 0.0.0.0).",
+            "port": "Port to serve on (default 8000).",
+            "force": "Stop whoever has the port first; never in production.",
+            "check": "With --status: the exit code tells the state.",
+            "timeout": "SECONDS that open requests get before they are cut off (default 5).",
+        },
+    ),
+    Verb(
         name="status",
         topic=LOOK,
         help="Show each service in a line.",

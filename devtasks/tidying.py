@@ -7,7 +7,9 @@ from collections.abc import Collection
 
 from devtasks import logs, pidfile, statedir
 from devtasks.model import Project, Service
+from devtasks.serving import known
 from devtasks.state import State
+from devtasks.values import replace
 from devtasks.world import World
 
 
@@ -48,6 +50,14 @@ class Tidier:
             self.notes.append(f"PID file {reading.path} was stale: PID {reading.pid} {whose}")
         if self.dry_run or pidfile.remove_if_unchanged(reading.path, reading):
             self.removed.append(str(reading.path))
+
+    def server_pid_files(self, service: Service, *, ended: Collection[int] = ()) -> None:
+        """The same for what `serve` wrote beside the service's own PID file; what is not ours is passed over."""
+        for port in service.ports:
+            path = known.pid_file(self.project, port)
+            pid = None if path == service.pid_file else pidfile.read(path, statedir.owners(self.project.root)).pid
+            if pid is not None and self.state.knows_pid(service.name, pid):
+                self.pid_file(replace(service, pid_file=path), ended=ended)
 
     def logs(self, service: Service) -> None:
         """Remove all log files of a service."""

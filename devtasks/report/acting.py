@@ -19,6 +19,8 @@ def render(outcome: outcomes.Acted, look: Look, *, why: bool) -> list[str]:
             return stop(outcome, look, why=why)
         case outcomes.RestartReport():
             return restart(outcome, look, why=why)
+        case outcomes.ServeReport():
+            return serve(outcome, look)
         case outcomes.CleanReport():
             return clean(outcome, look)
         case outcomes.Proposal():
@@ -37,6 +39,14 @@ def restart(report: outcomes.RestartReport, look: Look, *, why: bool) -> list[st
     if not report.stop.ok:
         return [*lines, "nothing was started: what survived must go first"]
     return [*(line for line in lines if line != DRY), *start(report.start, look)]
+
+
+def serve(report: outcomes.ServeReport, look: Look) -> list[str]:
+    if not report.dry_run:
+        return stop(report.stop, look, why=False)
+    room = stop(report.stop, look, why=False) if report.stop.services else []
+    would = f"{report.name}: would serve {report.app} on {report.url}"
+    return [*(line for line in room if line != DRY), would, *dry_note(dry_run=True)]
 
 
 def _started(item: outcomes.Started, look: Look, *, dry_run: bool) -> list[str]:

@@ -45,6 +45,8 @@ def _shape(outcome: outcomes.Anything) -> Shape:
             return _stop(outcome)
         case outcomes.RestartReport():
             return {"ok": outcome.ok, "stop": _stop(outcome.stop), "start": _start(outcome.start)}
+        case outcomes.ServeReport():
+            return _serve(outcome)
         case outcomes.CleanReport():
             return _clean(outcome)
         case outcomes.ExplainReport():
@@ -154,6 +156,20 @@ def _stop(report: outcomes.StopReport) -> Shape:
             for item in report.services
         ],
         "notes": [foreign(note) for note in report.notes],
+    }
+
+
+def _serve(report: outcomes.ServeReport) -> Shape:
+    return {
+        "ok": report.ok,
+        "dry_run": report.dry_run,
+        "name": report.name,
+        "app": report.app,
+        "url": report.url,
+        "pid": report.pid,
+        "seconds": _number(report.seconds),
+        "exit_code": report.exit_code,
+        "stop": _stop(report.stop),
     }
 
 
