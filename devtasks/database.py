@@ -76,8 +76,11 @@ class Database:
                     return []
         return []
 
-    def write(self, *statements: Statement) -> bool:
-        """Carry out all the statements, or none. False: they were dropped, and `notes` says why."""
+    def write(self, *statements: Statement, patience_seconds: float | None = None) -> bool:
+        """Carry out all the statements, or none. False: they were dropped, and `notes` says why.
+
+        `patience_seconds` is how long another command may keep the database locked; BUSY_SECONDS if not given.
+        """
         for attempt in range(_ATTEMPTS):
             if time.monotonic() < self._write_again_at:
                 return False
@@ -85,6 +88,8 @@ class Database:
                 connection = self._connect(to_write=True)
                 if connection is None:
                     return False
+                patience = BUSY_SECONDS if patience_seconds is None else patience_seconds
+                connection.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
                 _transaction(connection, statements)
             except Exception as error:  # noqa: BLE001
                 if not self._recover(error, "written", last=attempt + 1 == _ATTEMPTS):

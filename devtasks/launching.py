@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import marshal
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from devtasks import envfile
 from devtasks.errors import DevtasksError
 from devtasks.model import Project, Service
 
+_ANSWER_SECONDS = 20.0  # how long a runner may take to execute the service, on a machine that is very busy
 _RUNNER = Path(__file__).with_name("runner.py")
 
 
@@ -171,7 +173,10 @@ def _through_runner(
         with contextlib.suppress(BrokenPipeError):
             runner.stdin.write(task)  # type: ignore[union-attr]
             runner.stdin.close()  # type: ignore[union-attr]
-        answer = runner.stdout.readline().split()  # type: ignore[union-attr]
+        ready, _, _ = select.select([runner.stdout], [], [], _ANSWER_SECONDS)  # type: ignore[type-var]
+        answer = runner.stdout.readline().split() if ready else []  # type: ignore[union-attr]
+    if not ready:  # stopped, or starved: the run's marker tells what becomes of it
+        raise LaunchError(f"{service.name}: its runner (PID {runner.pid}) does not answer")
     if len(answer) == 3 and answer[0] == b"ok":
         return Launched(pid=int(answer[1]), runner=runner.pid, in_cgroup=answer[2] == b"1")
     with contextlib.suppress(ChildProcessError):

@@ -22,6 +22,7 @@ from devtasks.registered import RegisteredChild, RegisteredPort, child_of, port_
 EVENTS_KEPT: Final = 10_000
 _VERSION: Final = 2
 _REGISTERED_KEPT: Final = 2000  # of ports, and of children
+_MARK_SECONDS: Final = 0.2
 _DAY_SECONDS: Final = 86_400.0
 _PID_LIMIT: Final = 2**32 - 1  # of any system
 
@@ -140,7 +141,7 @@ class State:
     def stopping(self, nonces: Sequence[str], *, over: bool = False) -> bool:
         """These runs are about to be asked to end, so that a stop that is killed half-way is remembered.
 
-        `over`: that was in vain, they live on.
+        `over`: that was in vain, they live on. A locked database is not waited for: signals are.
         """
         if not nonces:
             return True
@@ -149,7 +150,8 @@ class State:
             *(
                 ("UPDATE runs SET cause = ? WHERE nonce = ? AND ended_at IS NULL", (cause, nonce))
                 for nonce in nonces
-            )
+            ),
+            patience_seconds=_MARK_SECONDS,
         )
 
     def open_runs(self, service: str | None = None) -> tuple[Run, ...]:
