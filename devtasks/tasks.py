@@ -6,6 +6,7 @@ row in VERBS and a function of the same name in `perform.py`.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -172,6 +173,9 @@ def tasks(folder: Path, services: Iterable[str]) -> Iterator[VerbTask]:
 
 
 def _run(verb: str, folder: Path, service: str | None, values: Mapping[str, Any], *, dry: bool) -> None:
+    # What Invoke has loaded stays: looking through it for garbage, again and again, would take longer than a look
+    # at the process table.
+    gc.freeze()
     with bytecode.cached():
         from devtasks import perform
 
