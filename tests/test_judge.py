@@ -178,6 +178,15 @@ def grown_up(forest: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**one, "start": one["pid"], "parent": min(one["parent"], one["pid"] - 1)} for one in forest]
 
 
+def test_what_is_below_a_member_of_a_session_is_a_candidate() -> None:
+    world = FakeWorld()
+    _, main = world.run()
+    alike = world.add("python main.py", marker=None, session=main.session, cwd=ROOT)
+    below = world.add("node", parent=alike, session=None)
+    known = facts(world, runs=[recorded(main)])
+    assert {alike.pid, below.pid} <= set(Candidates(known.matchers.values()).of(known))
+
+
 @pytest.mark.parametrize("backwards", [False, True])
 def test_a_thousand_levels_of_strangers(backwards: bool) -> None:
     """Deep trees exist: a shell script that calls itself."""

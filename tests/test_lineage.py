@@ -347,6 +347,15 @@ def test_one_that_stays_in_the_session_is_the_runs(command: str) -> None:
     assert chain({"command": command, "marker": marker()}) == "web"
 
 
+def test_the_session_of_a_run_that_nobody_recorded_is_its_main_process_s() -> None:
+    world = FakeWorld()
+    _, main = world.run()
+    main.marker = None
+    stays = bare(world, "firefox", parent=main, session=main.session)
+    leaves = bare(world, "firefox", parent=main, session=None)
+    assert [whose(world, one) for one in (main, stays, leaves)] == ["web", "web", None]
+
+
 def test_a_shell_with_a_terminal_is_a_users_and_one_without_is_not() -> None:
     assert chain({"command": "bash", "marker": marker(), "session": None, "terminal": 34817}) is None
     assert chain({"command": "bash", "marker": marker(), "session": None}) == "web"

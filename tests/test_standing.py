@@ -98,6 +98,15 @@ def test_orphaned(place: Place) -> None:
     assert place.standing() == ("orphaned", None)
 
 
+def test_an_orphan_that_leads_a_session_is_no_main_process(place: Place) -> None:
+    """Its run is remembered, and so is that another was its main process."""
+    _, main = place.world.run()
+    place.world.add("worker", parent=main, session=None)
+    place.remember(recorded(main))
+    place.world.end(main)
+    assert place.standing() == ("orphaned", None)
+
+
 def test_another_process_with_the_recorded_number_is_no_main_process(place: Place) -> None:
     _, main = place.world.run()
     worker = place.world.add("worker", parent=main)

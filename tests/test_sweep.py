@@ -143,6 +143,12 @@ def test_a_users_own_program_goes_its_own_way() -> None:
     assert [verdict(world, one) for one in (browser, tab)] == [None, None]
 
 
+def test_one_that_stays_in_its_session_goes_with_it() -> None:
+    world = FakeWorld()
+    top = by_hand(world)
+    assert verdict(world, world.add("firefox", parent=top)) == "web"
+
+
 def test_what_carries_keep_or_a_foreign_marker_does_not_go_with_it() -> None:
     world = FakeWorld()
     top = by_hand(world)
@@ -257,6 +263,14 @@ def test_a_root_beside_the_home_folder_does(alike: Any, monkeypatch: pytest.Monk
     monkeypatch.setenv("HOME", "/srv/sho")
     world = FakeWorld()
     assert verdict(world, alike(world)) == "web"
+
+
+def test_pid_1_and_kernel_threads_are_never_swept() -> None:
+    """In a container the server may be PID 1."""
+    world = FakeWorld()
+    thread = on_port(world, "python main.py", kernel=True)
+    world.init = on_port(world, "python main.py", pid=1, parent=0)
+    assert [verdict(world, one, callers=frozenset()) for one in (world.init, thread)] == [None, None]
 
 
 # --- bystanders: the full list is in test_programs.py ------------------------------------------------

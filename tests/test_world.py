@@ -849,3 +849,30 @@ def test_the_portable_world_has_no_cgroups(tmp_path):
     assert world.make_cgroup("devtasks-test") is None
     assert world.cgroup_members(str(tmp_path)) is None
     assert world.freeze(str(tmp_path), True) is False
+
+
+# --- without a count, and with many numbers at once --------------------------------------------------
+
+
+def test_rows_known_before_stay_where_the_count_is_not_trusted(nursery):
+    world = LinuxWorld()
+    world._cursor_trusted = False
+    gone = nursery.python(IDLE)
+    before = world.look()
+    assert before.cursor is None
+    nursery.end(gone)
+    child = nursery.python(IDLE)
+    after, arrived = world.newer(before)
+    assert child.pid in arrived
+    assert after.processes[gone.pid] == before.processes[gone.pid]
+
+
+def test_numbers_that_showed_nothing_are_remembered_however_many_they_are(nursery):
+    """One of them may belong to a process that is not in the table yet."""
+    world = LinuxWorld()
+    before = world.look()
+    gone, child = nursery.python(IDLE), nursery.python(IDLE)
+    nursery.end(gone)
+    after, arrived = world.newer(replace(before, processes={}))
+    assert child.pid in arrived
+    assert gone.pid in after.unseen
