@@ -19,8 +19,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from devtasks.claims import claim
 from devtasks.errors import UsageError
+from devtasks.guarding.claims import claim
 from devtasks.world.binding import bindable
 
 if TYPE_CHECKING:
@@ -74,11 +74,12 @@ def _ensure(
         for one in wanted:
             claim(one)
         return True
-    from devtasks import takeover
+    from devtasks.guarding.question import Question
+    from devtasks.guarding.takeover import take
 
     folder = Path(root) if root is not None else _folder(caller)
     deadline = time.monotonic() + timeout
-    return takeover.take(takeover.Request(held, host, force, environment, deadline, folder, caller), log)
+    return take(Question(held, host, force, environment, deadline, folder, caller), log)
 
 
 def _checked(port: int | Iterable[int]) -> tuple[int, ...]:
@@ -127,26 +128,27 @@ class PortManager:
 
     def get_process_using_port(self, port: int | None = None) -> PortHolder | None:
         """Who holds it: PID, command line, folder, age and whose it is. None: nobody listens there."""
-        from devtasks import takeover
-
-        holders = takeover.holders(self._which(port), Path(self.root))
+        holders = self._holders(self._which(port))
         return holders[0] if holders else None
 
     def kill_process(self, pid: int, port: int | None = None) -> bool:
         """End process `pid`, if it holds the port and `check_and_clean_port` would end it; True: it is gone."""
         wanted = self._which(port)
-        from devtasks import takeover
-
-        if pid not in {holder.pid for holder in takeover.holders(wanted, Path(self.root))}:
+        if pid not in {holder.pid for holder in self._holders(wanted)}:
             log.error("port %d: PID %s does not hold it, and is left alone", wanted, pid)
             return False
         if not self._ensure(wanted, sys._getframe(1)):  # noqa: SLF001
             return False
-        return pid not in {holder.pid for holder in takeover.holders(wanted, Path(self.root))}
+        return pid not in {holder.pid for holder in self._holders(wanted)}
 
     def check_and_clean_port(self, port: int | None = None) -> bool:
         """`ensure_port_available` for it."""
         return self._ensure(self._which(port), sys._getframe(1))  # noqa: SLF001
+
+    def _holders(self, port: int) -> tuple[PortHolder, ...]:
+        from devtasks.guarding.takeover import holders
+
+        return holders(port, Path(self.root), log)
 
     def _which(self, port: int | None) -> int:
         return self.port if port is None else _port(port)

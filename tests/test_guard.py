@@ -115,7 +115,7 @@ def test_a_free_port_costs_no_imports(shop: Scratch, port: int) -> None:
     code = (
         "import sys; from devtasks.guard import ensure_port_available as e;"
         f"print(e({port}), e([{port}, {port}], 'localhost'));"
-        "print(sorted({'psutil', 'sqlite3', 'devtasks.takeover', 'tomllib', 'subprocess'} & set(sys.modules)))"
+        "print(sorted({'psutil', 'sqlite3', 'tomllib', 'subprocess', 'devtasks.state'} & set(sys.modules)))"
     )
     done = subprocess.run(
         [PYTHON, "-c", code], env=shop.stage.environ, cwd=shop.root, capture_output=True, text=True, check=True
@@ -229,6 +229,29 @@ def test_started_by_hand_by_the_same_command(shop: Scratch, port: int) -> None:
     assert second.alive
 
 
+def test_what_a_service_of_another_name_left(shop: Scratch, port: int) -> None:
+    """It was renamed while it ran."""
+    shop.declare({"old": {**shop.server(port=port)}})
+    main = being(shop.start())
+    declare_main(shop, port)
+    passed, said = guard(shop, port)
+    assert passed, said
+    assert not main.alive
+
+
+def test_imported_by_the_program_that_the_service_is(shop: Scratch, port: int) -> None:
+    """`python run.py` is the service's command: importing the guarded module, it is going to serve."""
+    (shop.root / "run.py").write_text("import guarded\n")
+    patterns = [r"python[\d.]* (\S*/)?(main|run)\.py"]
+    shop.declare({"web": {"command": [PYTHON, "run.py"], "port": port, "patterns": patterns}})
+    one = leftover(shop, port)
+    done = subprocess.run(
+        [PYTHON, "run.py"], cwd=shop.root, env={**shop.stage.environ, "PORT": str(port)}, timeout=60, check=False
+    )
+    assert done.returncode == 0
+    assert not one.alive
+
+
 def test_a_running_service_does_not_end_itself(shop: Scratch, port: int) -> None:
     pid = shop.start()
     report = shop.run("status")["services"][0]
@@ -249,6 +272,18 @@ def test_a_stranger_is_named_and_left_alone(shop: Scratch, stage: Stage, tmp_pat
     assert "sent" not in said
     assert stranger.alive
     assert events(shop) == [("web", "port-refused", stranger.pid)]
+
+
+def test_what_strangers_are_called_breaks_no_line(shop: Scratch, stage: Stage, tmp_path: Path, port: int) -> None:
+    folder = tmp_path / "evil\x1b[31m\nport 1 is free now"
+    folder.mkdir()
+    stranger = listener(stage, "stranger", port, "--token=hunter2", cwd=folder)
+    passed, said = guard(shop, port)
+    assert not passed
+    assert all(line.startswith((f"WARNING port {port}", f"ERROR port {port}")) for line in said.splitlines())
+    assert "\x1b" not in said
+    assert "hunter2" not in said
+    assert stranger.alive
 
 
 def test_by_force_a_stranger_ends(shop: Scratch, stage: Stage, tmp_path: Path, port: int) -> None:
@@ -697,7 +732,7 @@ COMMANDS = {
 
 def test_the_command_line_tells_what_a_process_will_bind() -> None:
     code = (
-        "import json, sys\nfrom devtasks.intent import intent\n"
+        "import json, sys\nfrom devtasks.guarding.intent import intent\n"
         "found = {}\nfor line in json.load(sys.stdin):\n"
         "    sys.orig_argv = line.split()\n    found[line] = intent(8000, None).answer\n"
         "print(json.dumps(found))"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from devtasks.earlier import EarlierRuns
+from devtasks.guarding.earlier import EarlierRuns
 from devtasks.model import Process
 from devtasks.observing import Observation
 from devtasks.ownership import split_marker
