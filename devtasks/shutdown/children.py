@@ -39,6 +39,7 @@ class Children:
         self._registry = registry
         self._say = say
         self._asked: set[int] = set()
+        self._forced = False
 
     def start(
         self,
@@ -78,10 +79,13 @@ class Children:
             self._asked.add(child.process.pid)
         Family(self._registry.world, _identities(alive)).ask(math.inf)
         for child in alive:
-            self._say(f"{child}: {_ended(child.process.wait())}")
+            code = child.process.wait()
+            if not self._forced:  # else that is told, and the shutdown may be over by now
+                self._say(f"{child}: {_ended(code)}")
 
     def force(self) -> list[str]:
         """Kill what is left. A line for each child that did not end by itself."""
+        self._forced = True
         left = [child for child in self.all if child.process.poll() is None]
         family = Family(self._registry.world, _identities(child for child in self.all))
         family.kill(_KILL_SECONDS)

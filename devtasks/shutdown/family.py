@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -9,6 +10,7 @@ from devtasks import programs
 from devtasks.model import Identity, Process, Snapshot
 from devtasks.world import Handle, World
 
+_ROUNDS: Final = 10  # of stopping and looking again
 _WAIT_SECONDS: Final = 0.5  # the longest sleep of a thread whose caller may be gone
 
 
@@ -35,9 +37,21 @@ class Family:
         return not self.left
 
     def kill(self, seconds: float) -> bool:
-        """KILL to all that is left. Whether all are gone within `seconds`."""
-        self._look()
-        self._end("KILL", lambda _: True, self._world.monotonic() + seconds)
+        """KILL to all that is left. Whether all are gone within `seconds`.
+
+        Stopped first, until a look finds nothing new: what is killed while its parent runs may be replaced, and
+        the replacement of a killed parent's child is nobody's.
+        """
+        deadline = self._world.monotonic() + seconds
+        stopped: set[int] = set()
+        for _ in range(_ROUNDS):
+            self._look()
+            fresh = {row.pid for row in self.left} - stopped
+            if not fresh:
+                break
+            self._send("STOP", fresh)
+            stopped |= fresh
+        self._end("KILL", lambda _: True, deadline)
         return not self.left
 
     @property
@@ -65,17 +79,9 @@ class Family:
             trail += [child for child in children.get(row.pid, ()) if _belongs(child, row)]
 
     def _end(self, signal: str, chosen: Callable[[Process], bool], deadline: float) -> None:
-        handles: list[Handle] = []
+        """Send `signal` to those chosen, and wait until they are gone."""
+        handles = self._send(signal, {row.pid for row in filter(chosen, self.left)}, keep=True)
         try:
-            for row in filter(chosen, self.left):
-                try:
-                    handle = self._world.pin(row)
-                    if handle is not None:
-                        handles.append(handle)
-                        handle.send(signal)
-                        handle.send("CONT")  # a stopped process cannot handle what it was sent
-                except OSError:  # may not be signalled, or no descriptor is left: it stays among `left`
-                    continue
             waiting = list(handles)
             while waiting and (seconds := deadline - self._world.monotonic()) > 0:
                 gone = self._world.wait(waiting, min(seconds, _WAIT_SECONDS))
@@ -83,6 +89,27 @@ class Family:
         finally:
             for handle in handles:
                 handle.close()
+
+    def _send(self, signal: str, pids: Iterable[int], *, keep: bool = False) -> list[Handle]:
+        """Send `signal` to members. With `keep` those that got it, pinned, for the caller to close.
+
+        One that may not be signalled, or for which no descriptor is left, stays among `left`.
+        """
+        handles: list[Handle] = []
+        for pid in pids:
+            with contextlib.suppress(OSError):
+                handle = self._world.pin(self._members[pid])
+                if handle is None:
+                    continue
+                handles.append(handle)
+                handle.send(signal)
+                if signal == "TERM":
+                    handle.send("CONT")  # a stopped process cannot handle what it was sent
+        if keep:
+            return handles
+        for handle in handles:
+            handle.close()
+        return []
 
 
 def _children(table: Snapshot) -> dict[int, list[Process]]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 else:
     Action = Callable[[], object]
 
-FORCE_SECONDS: Final = 0.5  # how long ending by force may take; force does not ask
+FORCE_SECONDS: Final = 1.0  # how long ending by force may take, on top of the step's own time
 _CANCEL_SECONDS: Final = 0.1  # how long what was cancelled may take to tidy up
 
 # What could neither be ended nor waited for. Kept, because a pending task that is thrown away complains.
@@ -44,15 +44,18 @@ class Result(Value):
 
 
 async def carry_out(step: Step, seconds: float) -> Result:
-    """Do what the step says, for `seconds` at most. Raises nothing but the cancellation of the caller.
+    """Do what the step says, for `seconds` at most, force included. Raises nothing but the caller's cancellation.
 
     A coroutine is cancelled at the timeout, a thread abandoned; so is a coroutine that swallows its cancellation.
     """
     import asyncio
 
+    own_seconds = seconds
+    if step.force is not None:
+        own_seconds = min(step.timeout_seconds, max(seconds - FORCE_SECONDS, seconds / 2))
     threads: list[threading.Thread] = []
     task = asyncio.get_running_loop().create_task(_perform(step.action, threads), name=f"shutdown: {step.name}")
-    await asyncio.wait({task}, timeout=seconds)
+    await asyncio.wait({task}, timeout=own_seconds)
     if task.done():
         failure = _failure(task)
         return Result(outcome="done") if failure is None else Result(outcome="failed", detail=failure)
@@ -63,10 +66,10 @@ async def carry_out(step: Step, seconds: float) -> Result:
         abandon(task)
     if step.force is None:
         return Result(outcome="late", detail=ended, forced=(f"{step.name} ({ended})",))
-    return await _by_force(step)
+    return await _by_force(step, min(FORCE_SECONDS, seconds - own_seconds))
 
 
-async def _by_force(step: Step) -> Result:
+async def _by_force(step: Step, seconds: float) -> Result:
     import asyncio
 
     forced: list[str] = []
@@ -76,7 +79,7 @@ async def _by_force(step: Step) -> Result:
         forced.extend(cast("Iterable[str]", lines or ()))
 
     task = asyncio.get_running_loop().create_task(force(), name=f"shutdown by force: {step.name}")
-    await asyncio.wait({task}, timeout=FORCE_SECONDS)
+    await asyncio.wait({task}, timeout=seconds)
     if not task.done():
         task.cancel()
         abandon(task)
