@@ -3,14 +3,16 @@
 Values arrive as text and are checked here: Invoke would crash on a number that is none.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, NamedTuple, Self, cast, get_args
+from typing import Any, Literal, Self, cast, get_args
 
 from invoke.parser.argument import Argument
 
 from devtasks.errors import UsageError
-from devtasks.values import Value
+from devtasks.values import Row, Value
 
 Color = Literal["auto", "always", "never"]
 
@@ -74,7 +76,7 @@ def _color(text: str) -> Color:
     return cast("Color", text)
 
 
-class Flag(NamedTuple):
+class Flag(Row):
     """One flag: its help, the word that stands for its value (None: it takes none), and what it accepts.
 
     `check` makes the value of a text, and raises ValueError with what would have been accepted.
