@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,8 +32,13 @@ from toolbox import (
     unchanged_for,
 )
 
+from devtasks import statedir
 from devtasks.errors import UsageError
 from devtasks.guard import PortManager, ensure_port_available
+from devtasks.guarding import kinship
+from devtasks.loading import load
+from devtasks.locks import service_lock
+from devtasks.model import Process
 
 
 @pytest.fixture
@@ -623,6 +629,46 @@ def test_a_server_that_was_given_the_port_a_moment_ago_is_no_leftover(shop: Scra
     assert b"it is no leftover" in slow.stderr.read()
     assert first.alive
     assert answers(port)
+
+
+def test_one_guard_acts_on_a_port_at_a_time(shop: Scratch, port: int) -> None:
+    declare_main(shop, port)
+    one = leftover(shop, port)
+    statedir.ensure(load(shop.root, {}))
+    with service_lock(shop.state / f"port-{port}.lock"):
+        passed, said = guard(shop, port, timeout=0.2)
+        assert not passed
+        assert f"PID {os.getpid()}" in said
+        assert one.alive
+    assert guard(shop, port)[0]
+    assert not one.alive
+
+
+@pytest.mark.parametrize(
+    ("parent", "ours"),
+    [
+        ({"argv": "server"}, True),  # a master and its forks
+        ({"argv": "sh", "marker": "d/web/1"}, True),  # all of one run of the project
+        ({"argv": "sh"}, False),  # a shell that started both
+        ({"argv": "sh", "marker": "d/web/2"}, False),
+        ({"argv": "python", "marker": "d/web/1", "runner": True}, False),  # adopted what the run left behind
+        ({"argv": "server", "pid": 1}, False),
+    ],
+)
+def test_siblings_under_one_master_are_ours(parent: dict[str, Any], ours: bool) -> None:
+    marker = "d/web/1"
+    above = process(parent.pop("pid", 10), 1, **parent)
+    mine, other = (process(pid, above.pid, marker=marker) for pid in (20, 21))
+    rows = {row.pid: row for row in (above, mine, other)}
+    seen: Any = SimpleNamespace(table=SimpleNamespace(processes=rows))
+    assert kinship.is_current(seen, [other], pid=20, ancestry=frozenset({20, above.pid})) is ours
+    assert kinship.is_current(seen, [mine], pid=20, ancestry=frozenset({20, above.pid}))
+
+
+def process(
+    pid: int, ppid: int, *, argv: str = "server", marker: str | None = None, runner: bool = False
+) -> Process:
+    return Process(pid, ppid, pid, 0, "S", pid, argv.encode() + b"\0", marker, keep=False, runner=runner)
 
 
 # --- what is wrong with the question ---------------------------------------------------------------------------

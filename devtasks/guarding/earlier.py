@@ -1,4 +1,4 @@
-"""What an earlier run left, as a server that is about to take its place sees it: without itself."""
+"""What an earlier run left, as a server that is about to take its place sees it: and nothing of its own."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from devtasks.world import World
 
 
 class EarlierRuns(Observer):
-    """An observer from whose observations this process's own run is missing.
+    """An observer that can be aimed at the runs behind some processes, and then shows nothing else.
 
-    After `aim_at`, only the runs behind the processes named there are left in them: what they carry the marker of,
-    and the trees that they are in. A stop of what it observes can so never reach a sibling or a child of ours.
+    A stop of what it shows can so never reach a sibling or a child of ours: those above us, which all our kin
+    descend from, are never a part of any run that it is aimed at.
     """
 
     def __init__(self, world: World, project: Project, state: State) -> None:
         super().__init__(world, project, state)
         self._my_nonce = split_marker(os.environ.get("DEVTASKS_ID")).nonce
-        self._nonces: frozenset[str] | None = None  # None: all but ours
+        self._nonces: frozenset[str] | None = None  # None: not aimed yet
         self._members: set[tuple[int, int]] = set()  # PID and start: its parent may end and leave it to others
 
     def aim_at(self, seen: Observation, pids: Iterable[int]) -> Observation:
@@ -79,12 +79,10 @@ class EarlierRuns(Observer):
         )
 
     def _is_earlier(self, match: Match, rows: Mapping[int, Process]) -> bool:
-        above = _line(match.process, rows)
-        if any(row.pid == os.getpid() for row in above):
-            return False
         if self._nonces is None:
             return True
         nonce = split_marker(match.process.marker).nonce
+        above = _line(match.process, rows)
         if nonce in self._nonces or any((row.pid, row.start) in self._members for row in above):
             self._members.add((match.process.pid, match.process.start))
             return True
