@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from toolbox import Scratch
+from toolbox import Scratch, free_port
 
 from devtasks import cli
 from devtasks.errors import UsageError
@@ -152,7 +152,9 @@ def test_without_services_it_says_how_to_name_one(scratch: Scratch):
 
 @pytest.mark.parametrize("verb", [verb.name for verb in VERBS if verb.name not in ("init", "explain", "free-port")])
 def test_every_verb_has_valid_json_with_nothing_running(shop: Scratch, verb: str):
-    if verb in ("start", "restart"):
+    if verb == "serve":
+        report = shop.run(verb, "main:app", "--dry-run", "--port", str(free_port()))
+    elif verb in ("start", "restart"):
         report = shop.run(verb, "--dry-run")
         assert report.get("dry_run", report.get("start", {}).get("dry_run")) is True
     else:
