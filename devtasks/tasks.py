@@ -76,7 +76,7 @@ VERBS = (
             "port": "Port to serve on (default 8000).",
             "force": "Stop whoever has the port first; never in production.",
             "check": "With --status: the exit code tells the state.",
-            "timeout": "SECONDS that open requests get before they are cut off (default 5).",
+            "timeout": "SECONDS from the signal to force (default 5).",
         },
     ),
     Verb(

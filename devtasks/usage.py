@@ -38,7 +38,7 @@ def listing(tasks: Iterable[VerbTask]) -> list[str]:
 
 def of_task(task: VerbTask) -> list[str]:
     """What one task does and takes."""
-    names = " [SERVICE ...]" if "only" in task.flags else ""
+    names = " [SERVICE ...]" if "only" in task.flags else " [APP]" if "app" in task.flags else ""
     flags = [(typed(name), flag_meaning(task, name)) for name in task.flags]
     return [
         f"Usage: devtasks {task.name}{names} [FLAG ...]",
