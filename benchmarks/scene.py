@@ -68,8 +68,7 @@ class Scene:
 
     def project(self, name: str, services: Mapping[str, Sequence[str]], *, more: str = "") -> Path:
         """A project with these services, each on a free port; `more` is added to the table of the last one."""
-        folder = self.folder / name
-        folder.mkdir()
+        folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.folder))
         tables = (
             SERVICE.format(name=service, command=[*command], port=free_port())
             for service, command in services.items()
