@@ -12,10 +12,9 @@ from typing import Any, Final
 from devtasks.model import Identity
 from devtasks.shutdown.family import Family
 from devtasks.shutdown.registry import Registry
-from devtasks.shutdown.steps import FORCE_SECONDS
 from devtasks.values import Value
 
-_KILL_SECONDS: Final = FORCE_SECONDS * 0.8  # the rest is for telling
+_KILL_SECONDS: Final = 4.0  # how long all that is left may take to be gone once it is killed
 
 
 class Child(Value):
@@ -34,11 +33,14 @@ class Child(Value):
 class Children:
     """All children of this process. `say` takes a line for the log."""
 
+    force_seconds = 5.0
+
     def __init__(self, registry: Registry, say: Callable[[str], None]) -> None:
         self.all: list[Child] = []
         self._registry = registry
         self._say = say
         self._asked: set[int] = set()
+        self._family: Family | None = None  # of those that were asked to end
         self._forced = False
 
     def start(
@@ -77,7 +79,8 @@ class Children:
         alive = [child for child in self.all if child.process.poll() is None]
         for child in alive:
             self._asked.add(child.process.pid)
-        Family(self._registry.world, _identities(alive)).ask(math.inf)
+        self._family = Family(self._registry.world, _identities(alive))
+        self._family.ask(math.inf)
         for child in alive:
             code = child.process.wait()
             if not self._forced:  # else that is told, and the shutdown may be over by now
@@ -87,7 +90,7 @@ class Children:
         """Kill what is left. A line for each child that did not end by itself."""
         self._forced = True
         left = [child for child in self.all if child.process.poll() is None]
-        family = Family(self._registry.world, _identities(child for child in self.all))
+        family = self._family or Family(self._registry.world, _identities(left))
         family.kill(_KILL_SECONDS)
         lines = [f"{child} killed" for child in left]
         return lines + [f"PID {row.pid} is still alive" for row in family.left]

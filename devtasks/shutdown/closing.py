@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from devtasks.shutdown.budget import Budget
-from devtasks.shutdown.steps import FORCE_SECONDS, Result, Step, carry_out
+from devtasks.shutdown.steps import Result, Step, carry_out
 
 
 async def close(
@@ -18,7 +18,7 @@ async def close(
     troubles: list[str] = []
     for number, step in enumerate(steps, 1):
         began = budget.spent_seconds
-        wanted = step.timeout_seconds + (FORCE_SECONDS if step.force is not None else 0.0)
+        wanted = step.timeout_seconds + step.force_seconds
         result = await carry_out(step, budget.for_step(wanted, len(steps) - number))
         _tell(log, f"{number}/{len(steps)} {step.name}", result, budget.spent_seconds - began)
         troubles += result.forced

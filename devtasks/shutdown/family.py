@@ -45,12 +45,12 @@ class Family:
         deadline = self._world.monotonic() + seconds
         stopped: set[int] = set()
         for _ in range(_ROUNDS):
-            self._look()
             fresh = {row.pid for row in self.left} - stopped
             if not fresh:
                 break
             self._send("STOP", fresh)
             stopped |= fresh
+            self._look()
         self._end("KILL", lambda _: True, deadline)
         return not self.left
 

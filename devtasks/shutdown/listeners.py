@@ -78,6 +78,8 @@ class Listener:
 class Listeners:
     """All listeners of one process. `say` takes a line for the log."""
 
+    force_seconds = 0.5
+
     def __init__(self, say: Callable[[str], None]) -> None:
         self.all: list[Listener] = []
         self._say = say

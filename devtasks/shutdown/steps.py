@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 else:
     Action = Callable[[], object]
 
-FORCE_SECONDS: Final = 1.0  # how long ending by force may take, on top of the step's own time
 _CANCEL_SECONDS: Final = 0.1  # how long what was cancelled may take to tidy up
 
 # What could neither be ended nor waited for. Kept, because a pending task that is thrown away complains.
@@ -27,12 +26,16 @@ _abandoned: list[object] = []
 
 
 class Step(Value):
-    """`force` is called when `action` was not done in time; it returns a line for each thing that it forced."""
+    """`force` is called when `action` was not done in time; it returns a line for each thing that it forced.
+
+    `force_seconds`: how long that may take, on top of `timeout_seconds`.
+    """
 
     name: str
     action: Action
     timeout_seconds: float
     force: Callable[[], object] | None = None
+    force_seconds: float = 0.0
 
 
 class Result(Value):
@@ -50,9 +53,7 @@ async def carry_out(step: Step, seconds: float) -> Result:
     """
     import asyncio
 
-    own_seconds = seconds
-    if step.force is not None:
-        own_seconds = min(step.timeout_seconds, max(seconds - FORCE_SECONDS, seconds / 2))
+    own_seconds = min(step.timeout_seconds, max(seconds - step.force_seconds, seconds / 2))
     threads: list[threading.Thread] = []
     task = asyncio.get_running_loop().create_task(_perform(step.action, threads), name=f"shutdown: {step.name}")
     await asyncio.wait({task}, timeout=own_seconds)
@@ -66,7 +67,7 @@ async def carry_out(step: Step, seconds: float) -> Result:
         abandon(task)
     if step.force is None:
         return Result(outcome="late", detail=ended, forced=(f"{step.name} ({ended})",))
-    return await _by_force(step, min(FORCE_SECONDS, seconds - own_seconds))
+    return await _by_force(step, min(step.force_seconds, seconds - own_seconds))
 
 
 async def _by_force(step: Step, seconds: float) -> Result:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from devtasks.shutdown.registry import Registry
-from devtasks.shutdown.steps import Step, in_thread
+from devtasks.shutdown.steps import Action, Step, in_thread
 from devtasks.values import replace
 
 if TYPE_CHECKING:
@@ -138,23 +138,34 @@ class Tracker:
 
         Those that nobody placed come where they can: accepting ends first, children last, then their records.
         """
-        ours: list[tuple[str, Callable[[], object], Callable[[], object] | None]] = []
+        ours: list[Step] = []
+
+        def add(name: str, action: Action, tracked: Listeners | Children | None = None) -> None:
+            ours.append(
+                Step(
+                    name=name,
+                    action=action,
+                    timeout_seconds=timeout_seconds,
+                    force=None if tracked is None else tracked.force,
+                    force_seconds=0.0 if tracked is None else tracked.force_seconds,
+                )
+            )
+
         if self._listeners is not None:
-            ours.append(("stop accepting", self.stop_accepting, self._listeners.force))
+            add("stop accepting", self.stop_accepting, self._listeners)
         if self._children is not None and self._children.all:
-            ours.append(("stop child services", self.stop_children, self._children.force))
+            add("stop child services", self.stop_children, self._children)
         if self._registry.used:
-            ours.append(("record their state", self.record, None))
-        useful = [action for _, action, _ in ours]
+            add("record their state", self.record)
+        useful = [step.action for step in ours]
         unused = {self.stop_accepting, self.stop_children, self.record}.difference(useful)
         complete = [step for step in steps if step.action not in unused]
-        for name, action, force in ours:
-            placed = [at for at, step in enumerate(complete) if step.action == action]
+        for one in ours:
+            placed = [at for at, step in enumerate(complete) if step.action == one.action]
             for at in placed:
-                complete[at] = replace(complete[at], force=force)
+                complete[at] = replace(complete[at], force=one.force, force_seconds=one.force_seconds)
             if not placed:
-                step = Step(name=name, action=action, timeout_seconds=timeout_seconds, force=force)
-                complete.insert(0 if action == self.stop_accepting else len(complete), step)
+                complete.insert(0 if one.action == self.stop_accepting else len(complete), one)
         return complete
 
     def _tracked(self) -> Listeners:
