@@ -43,7 +43,8 @@ def restart(report: outcomes.RestartReport, look: Look, *, why: bool) -> list[st
 
 def serve(report: outcomes.ServeReport, look: Look) -> list[str]:
     if not report.dry_run:
-        return stop(report.stop, look, why=False)
+        ended = any(item.stopped or item.killed or item.survivors for item in report.stop.services)
+        return stop(report.stop, look, why=False) if ended else [f"{report.name}: was stopped from outside"]
     room = stop(report.stop, look, why=False) if report.stop.services else []
     would = f"{report.name}: would serve {report.app} on {report.url}"
     return [*(line for line in room if line != DRY), would, *dry_note(dry_run=True)]
