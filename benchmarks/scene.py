@@ -16,7 +16,8 @@ from types import TracebackType
 from typing import Self
 
 from benchmarks.timing import timed
-from devtasks import loading, verbs
+from devtasks import verbs
+from devtasks.config import loading
 
 # What changes how Python, Invoke, devtasks or its output work.
 AMBIENT = ("PYTHON", "DEVTASKS_", "INVOKE_", "INV_", "GITHUB_", "GITLAB_", "FORCE_COLOR", "ENVIRONMENT")

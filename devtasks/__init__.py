@@ -13,7 +13,7 @@ from devtasks.version import __version__
 if TYPE_CHECKING:
     from invoke.collection import Collection
 
-    from devtasks.adoption import collection
+    from devtasks.command.adoption import collection
 
     ns: Collection
 
@@ -24,9 +24,9 @@ def __getattr__(name: str) -> Any:
     """`ns` is built for whoever asks: the collection of the importing file's folder."""
     if name not in ("collection", "ns"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from devtasks import bytecode
+    from devtasks.command import bytecode
 
     with bytecode.cached():
-        from devtasks import adoption
+        from devtasks.command import adoption
 
     return adoption.collection if name == "collection" else adoption.imported()

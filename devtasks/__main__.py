@@ -1,5 +1,5 @@
 """`python -m devtasks`."""
 
-from devtasks.cli import main
+from devtasks.command.cli import main
 
 main()

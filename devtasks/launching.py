@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from devtasks import envfile
+from devtasks.config import envfile
 from devtasks.errors import DevtasksError
 from devtasks.model import Project, Service
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from devtasks import pidfile, statedir
 from devtasks.model import Details, Identity, Match, Process, Project, Rejection, Run, Service, Snapshot
 from devtasks.ownership import Candidates, Facts, Judge, Places
 from devtasks.programs.patterns import matcher
-from devtasks.state import State
+from devtasks.store import pidfile, statedir
+from devtasks.store.state import State
 from devtasks.values import Value, replace
 from devtasks.world import World
 

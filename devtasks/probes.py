@@ -7,8 +7,8 @@ import subprocess
 from collections.abc import Collection, Mapping
 
 from devtasks.launching import LaunchError, find_program
-from devtasks.logs import LogWatch, since
 from devtasks.model import ReadyProbe, Service
+from devtasks.store.logs import LogWatch, since
 from devtasks.world import World
 
 _ANSWER_SECONDS = 2.0  # one question's limit; a start asks again until its own

@@ -6,13 +6,13 @@ import contextlib
 import signal
 from dataclasses import dataclass
 
-from devtasks import locks, logs, pidfile, statedir
 from devtasks.errors import Interrupted
 from devtasks.model import Process, Run, Service
 from devtasks.observing import Observation, Observer
 from devtasks.outcomes import Outcome, Started
 from devtasks.probes import Readiness, reachable
 from devtasks.stopping import Stopper
+from devtasks.store import locks, logs, pidfile, statedir
 from devtasks.world import Handle
 
 SETTLE_SECONDS = 0.5  # without port or probe: a program that lives this long was no typing mistake

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from devtasks import logs
 from devtasks.errors import UsageError
 from devtasks.model import Match, Process, Project, Rejection, Service
 from devtasks.observing import Observation, Observer
@@ -22,6 +21,7 @@ from devtasks.outcomes import (
 )
 from devtasks.planning import roots
 from devtasks.standing import Stand, stand
+from devtasks.store import logs
 from devtasks.world import World
 
 

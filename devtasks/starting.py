@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from devtasks import launching, locks, logs, pidfile, statedir
+from devtasks import launching
 from devtasks.errors import DevtasksError, Interrupted, Refused
 from devtasks.model import Process, Run, Service
 from devtasks.observing import Observation, Observer
@@ -24,6 +24,7 @@ from devtasks.probes import Readiness
 from devtasks.readying import LOG_LINES, Begun, Waiter, how_it_ended
 from devtasks.standing import stand
 from devtasks.stopping import Stopper
+from devtasks.store import locks, logs, pidfile, statedir
 from devtasks.values import replace
 
 _HALF_DONE_SECONDS = 2.0  # how long a runner may take to launch its service or to give up

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 
-from devtasks import logs, pidfile, statedir
 from devtasks.model import Project, Service
 from devtasks.serving import known
-from devtasks.state import State
+from devtasks.store import logs, pidfile, statedir
+from devtasks.store.state import State
 from devtasks.values import replace
 from devtasks.world import World
 

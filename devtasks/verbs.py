@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from devtasks import logs as log_files
 from devtasks.errors import DevtasksError, UsageError
 from devtasks.model import Project, Service
 from devtasks.observing import Observation, Observer, select
@@ -30,7 +29,8 @@ from devtasks.planning import cgroup_prefix, levels, roots, with_dependencies
 from devtasks.serving import known
 from devtasks.showing import Showing, command_line, rejected_row
 from devtasks.standing import stand
-from devtasks.state import State
+from devtasks.store import logs as log_files
+from devtasks.store.state import State
 from devtasks.world import World, this_world
 
 if TYPE_CHECKING:
@@ -106,8 +106,8 @@ def explain(scope: Scope, *, pid: int | None, port: int | None) -> ExplainReport
 
 def ports(scope: Scope, names: tuple[str, ...], *, udp: bool) -> Ports:
     """What holds each configured or registered port."""
-    from devtasks.ports import claims
-    from devtasks.surveying import survey
+    from devtasks.ports.surveying import survey
+    from devtasks.ports.verdict import claims
 
     services = select(scope.project, names)
     chosen = {service.name for service in services}
@@ -304,7 +304,7 @@ def free_port(scope: Scope, *, port: int, force: bool, timeout_seconds: float | 
 
     Raises Refused, with nothing signalled, for what may not be stopped. Ends with the proof by binding the port.
     """
-    from devtasks import freeing
+    from devtasks.ports import freeing
     from devtasks.stopping import Stopper
 
     began = scope.world.monotonic()

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from toolbox import Scratch, free_port
 
-from devtasks import cli
+from devtasks.command import cli
+from devtasks.command.tasks import VERBS
 from devtasks.errors import UsageError
-from devtasks.tasks import VERBS
 from devtasks.version import __version__
 
 

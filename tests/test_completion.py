@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from toolbox import PATIENCE_SECONDS, Scratch
 
-from devtasks import completion, options, tasks
+from devtasks.command import completion, options, tasks
 
 SERVICES = ("backend", "frontend")
 TASKS = list(tasks.tasks(Path("/nowhere"), SERVICES))

@@ -428,7 +428,7 @@ def test_kill_9_of_the_runner_before_a_system_call(pair: Pair, call: str, number
     inject = f"inject={call}:signal=KILL:when={number}"
     runner.write_text(f'#!/bin/sh\nexec strace -D -qq -o /dev/null -e trace={call} -e {inject} {PYTHON} "$@"\n')
     runner.chmod(0o755)
-    program = "import sys; sys.executable = sys.argv.pop(1); from devtasks.cli import main; main()"
+    program = "import sys; sys.executable = sys.argv.pop(1); from devtasks.command.cli import main; main()"
     done = subprocess.run(
         [PYTHON, "-c", program, runner, "start"],
         cwd=pair.root,

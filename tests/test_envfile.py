@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devtasks import envfile
+from devtasks.config import envfile
 from devtasks.errors import ConfigError
 
 

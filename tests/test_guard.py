@@ -32,13 +32,13 @@ from toolbox import (
     unchanged_for,
 )
 
-from devtasks import statedir
+from devtasks.config.loading import load
 from devtasks.errors import UsageError
 from devtasks.guard import PortManager, ensure_port_available
 from devtasks.guarding import kinship
-from devtasks.loading import load
-from devtasks.locks import service_lock
 from devtasks.model import Process
+from devtasks.store import statedir
+from devtasks.store.locks import service_lock
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_a_free_port_costs_no_imports(shop: Scratch, port: int) -> None:
     code = (
         "import sys; from devtasks.guard import ensure_port_available as e;"
         f"print(e({port}), e([{port}, {port}], 'localhost'));"
-        "print(sorted({'psutil', 'sqlite3', 'tomllib', 'subprocess', 'devtasks.state'} & set(sys.modules)))"
+        "print(sorted({'psutil', 'sqlite3', 'tomllib', 'subprocess', 'devtasks.store.state'} & set(sys.modules)))"
     )
     done = subprocess.run(
         [PYTHON, "-c", code], env=shop.stage.environ, cwd=shop.root, capture_output=True, text=True, check=True

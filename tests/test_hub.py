@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 from toolbox import PYTHON, REPOSITORY, Scratch, Stage, being, eventually, free_port, is_free
 
-from devtasks import loading
-from devtasks.registered import RegisteredChild, RegisteredPort
-from devtasks.state import State
+from devtasks.config import loading
+from devtasks.store.registered import RegisteredChild, RegisteredPort
+from devtasks.store.state import State
 
 LISTENERS = 50
 CONNECTIONS = 500

@@ -15,9 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from devtasks import config
-from devtasks.config_values import SERVICE_NAME
-from devtasks.infer import Inference, infer
-from devtasks.inferring import ports
+from devtasks.config.readers import SERVICE_NAME
+from devtasks.inferring import Inference, infer, ports
 from devtasks.inferring.procfile import service_name
 from devtasks.inferring.tree import Port, Tree
 
@@ -604,7 +603,7 @@ def test_any_procfile_gives_a_table_that_is_accepted(
 def test_only_what_is_needed_is_imported(tmp_path: Path) -> None:
     project(tmp_path, {"Procfile": "web: ./serve\n"})
     program = (
-        "import sys; from pathlib import Path; from devtasks.infer import infer; infer(Path(sys.argv[1]));"
+        "import sys; from pathlib import Path; from devtasks.inferring import infer; infer(Path(sys.argv[1]));"
         "print(*{'json', 'psutil', 'sqlite3', 'socket', 'tomllib'} & set(sys.modules))"
     )
     run = subprocess.run(

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devtasks import config, init, loading
+from devtasks import config
+from devtasks.config import loading
 from devtasks.errors import ConfigError, UsageError
-from devtasks.infer import infer
+from devtasks.inferring import infer, init
 
 LAYOUTS = sorted(folder for folder in (Path(__file__).parent / "layouts").iterdir() if folder.is_dir())
 PYPROJECT = b'# mine\r\n[project]\r\nname = "sh\xc3\xb6p"\r\n\r\n[tool.ruff]\r\nline-length=100'

@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 from toolbox import PYTHON, end, eventually, free_port, is_free, marked
 
-from devtasks import config, envfile
-from devtasks.infer import infer
+from devtasks import config
+from devtasks.config import envfile
+from devtasks.inferring import infer
 from devtasks.model import Project, Service
 
 LAYOUTS = Path(__file__).parent / "layouts"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from devtasks import loading
+from devtasks.config import loading
+from devtasks.config.loading import find_root, load, service_names, with_address
 from devtasks.errors import ConfigError, UsageError
-from devtasks.loading import find_root, load, service_names, with_address
 
 SOURCES = str(Path(loading.__file__).parent.parent)
 PACKAGE = '[project]\nname = "package"\n'
@@ -304,7 +304,7 @@ class TestNames:
     def test_cost_no_toml_where_the_package_never_says_devtasks(self, root):
         (root / "pyproject.toml").write_text(PACKAGE)
         code = (
-            "import sys; from pathlib import Path; from devtasks.loading import find_root, _read_folder;"
+            "import sys; from pathlib import Path; from devtasks.config.loading import find_root, _read_folder;"
             "folder = Path(sys.argv[1]); find_root(folder); _read_folder(folder, name_wanted=False);"
             "print('tomllib' in sys.modules)"
         )

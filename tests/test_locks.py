@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from filetools import NOBODY, as_ordinary_user, fill, ordinary_folder, python, small_disk, until
 
-from devtasks import locks
 from devtasks.errors import DevtasksError
-from devtasks.locks import service_lock
+from devtasks.store import locks
+from devtasks.store.locks import service_lock
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from devtasks.locks import service_lock
+from devtasks.store.locks import service_lock
 with service_lock(Path(sys.argv[1]), timeout_seconds=None, tell=None):
     print("held", flush=True)
     time.sleep(600)
@@ -28,7 +28,7 @@ with service_lock(Path(sys.argv[1]), timeout_seconds=None, tell=None):
 COUNT = """
 import os, sys
 from pathlib import Path
-from devtasks.locks import service_lock
+from devtasks.store.locks import service_lock
 lock, folder = Path(sys.argv[1]), Path(sys.argv[2])
 for _ in range(int(sys.argv[3])):
     with service_lock(lock, timeout_seconds=None, tell=None):
@@ -73,7 +73,7 @@ def test_200_processes_are_inside_one_at_a_time(path: Path, tmp_path: Path) -> N
     crowd = f"""
 import os, sys
 program = {COUNT!r}
-import devtasks.locks  # once, not 50 times
+import devtasks.store.locks  # once, not 50 times
 gate, opened = os.pipe()
 for _ in range(50):
     if os.fork() == 0:
@@ -215,9 +215,9 @@ def test_a_signal_ends_the_waiting(path: Path, number: signal.Signals) -> None:
     waiter_program = f"""
 import signal, sys
 from pathlib import Path
-from devtasks import locks
+from devtasks.store import locks
 from devtasks.errors import Interrupted
-from devtasks.locks import service_lock
+from devtasks.store.locks import service_lock
 def handler(number, frame):
     raise Interrupted(number)
 signal.signal({int(number)}, handler)

@@ -12,8 +12,8 @@ from filetools import NOBODY, as_ordinary_user, fill, ordinary_folder, project_a
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devtasks import logs
 from devtasks.errors import DevtasksError
+from devtasks.store import logs
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from filetools import NOBODY, as_ordinary_user, fill, ordinary_folder, small_dis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devtasks import pidfile
 from devtasks.errors import DevtasksError
+from devtasks.store import pidfile
 
 ROOT = os.geteuid() == 0
 

@@ -16,12 +16,12 @@ import pytest
 from anybody import anybody
 from toolbox import PYTHON, Being, Scratch, Stage, eventually, free_port
 
-from devtasks.loading import load
+from devtasks.config.loading import load
 from devtasks.model import Endpoint, Process
 from devtasks.outcomes import PortHolder
-from devtasks.ports import Claim, Socket, claims, row
-from devtasks.shadows import shadows
-from devtasks.state import State
+from devtasks.ports.shadows import shadows
+from devtasks.ports.verdict import Claim, Socket, claims, row
+from devtasks.store.state import State
 from devtasks.world import containers, this_world
 
 # `listen.py NAME HOST PORT OPTION …`

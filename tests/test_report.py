@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from devtasks import outcomes
 from devtasks.errors import ConfigError, DevtasksError, UsageError
-from devtasks.masking import masked
 from devtasks.model import Evidence, Rule
 from devtasks.report import look, shapes, text, words
 from devtasks.report.look import Look, columns, look_for
+from devtasks.report.masking import masked
 from devtasks.report.output import Output
 from devtasks.values import replace
 

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from devtasks import config, config_values
+from devtasks import config
+from devtasks.config import readers
 from devtasks.errors import ConfigError
 from devtasks.model import HealthProbe, Project
 
@@ -117,17 +118,17 @@ def test_every_key_is_described_and_documented():
 def test_the_expressions_are_the_same():
     text = SCHEMA["$defs"]
     service = text["service"]["properties"]
-    assert text["name"]["pattern"] == config_values.SERVICE_NAME
-    assert text["path"]["pattern"] == config_values.FILE_PATH
-    assert text["size"]["anyOf"][1]["pattern"] == config_values.SIZE
-    assert text["size"]["anyOf"][0]["maximum"] == config_values.LARGEST_BYTES
-    assert text["seconds"]["maximum"] == text["some_seconds"]["maximum"] == config_values.LONGEST_SECONDS
-    assert service["host"]["pattern"] == config_values.HOST
-    assert service["env"]["propertyNames"]["pattern"] == config_values.VARIABLE
-    assert service["ready"]["properties"]["http"]["pattern"] == config_values.HTTP_TARGET
-    assert service["health"]["properties"]["http"]["pattern"] == config_values.HTTP_TARGET
-    assert SCHEMA["properties"]["project"]["pattern"] == config_values.PRINTABLE
-    assert SCHEMA["properties"]["environment"]["pattern"] == config_values.PRINTABLE
+    assert text["name"]["pattern"] == readers.SERVICE_NAME
+    assert text["path"]["pattern"] == readers.FILE_PATH
+    assert text["size"]["anyOf"][1]["pattern"] == readers.SIZE
+    assert text["size"]["anyOf"][0]["maximum"] == readers.LARGEST_BYTES
+    assert text["seconds"]["maximum"] == text["some_seconds"]["maximum"] == readers.LONGEST_SECONDS
+    assert service["host"]["pattern"] == readers.HOST
+    assert service["env"]["propertyNames"]["pattern"] == readers.VARIABLE
+    assert service["ready"]["properties"]["http"]["pattern"] == readers.HTTP_TARGET
+    assert service["health"]["properties"]["http"]["pattern"] == readers.HTTP_TARGET
+    assert SCHEMA["properties"]["project"]["pattern"] == readers.PRINTABLE
+    assert SCHEMA["properties"]["environment"]["pattern"] == readers.PRINTABLE
 
 
 def test_the_defaults_are_the_parsers():

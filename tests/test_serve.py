@@ -29,9 +29,9 @@ from toolbox import (
     is_free,
 )
 
+from devtasks.command.options import checked
+from devtasks.config.loading import load
 from devtasks.errors import UsageError
-from devtasks.loading import load
-from devtasks.options import checked
 from devtasks.serving.target import resolve, served_by
 
 GRACE_SECONDS = 5.0

@@ -26,11 +26,11 @@ import pytest
 from hypothesis import given, settings, strategies
 from toolbox import PYTHON, REPOSITORY, Being, Scratch, Stage, being, eventually, free_port, is_free, unchanged_for
 
-from devtasks import loading
-from devtasks.registered import RegisteredChild
+from devtasks.config import loading
 from devtasks.shutdown import GracefulShutdown
 from devtasks.shutdown.budget import RESERVE_SECONDS, Budget, allowed
-from devtasks.state import State
+from devtasks.store.registered import RegisteredChild
+from devtasks.store.state import State
 
 
 @pytest.fixture(autouse=True)

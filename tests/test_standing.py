@@ -13,7 +13,7 @@ from devtasks.model import Identity, Project, Run
 from devtasks.observing import Observer
 from devtasks.showing import Showing
 from devtasks.standing import Stand, stand
-from devtasks.state import State
+from devtasks.store.state import State
 
 NONCE = "a" * 16
 

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from filetools import NOBODY, as_ordinary_user, fill, ordinary_folder, project_at, python, small_disk
 
-from devtasks import database, statedir
-from devtasks.database import Database
 from devtasks.model import Identity, Project
-from devtasks.registered import RegisteredChild, RegisteredPort
-from devtasks.state import State
+from devtasks.store import database, statedir
+from devtasks.store.database import Database
+from devtasks.store.registered import RegisteredChild, RegisteredPort
+from devtasks.store.state import State
 
 MAIN = Identity("boot", 4026531836, 4711, 987_654)
 RUNNER = Identity("boot", 4026531836, 4710, 987_650)
@@ -368,7 +368,7 @@ def test_looking_at_nothing_does_not_import_sqlite(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from devtasks.model import Project
-from devtasks.state import State
+from devtasks.store.state import State
 root = Path({str(tmp_path)!r})
 project = Project(name="x", root=root, digest="d", state_dir=root / ".devtasks", source="test")
 state = State.open(project, create=False)
@@ -825,7 +825,7 @@ MEMBER = """
 import sys
 from pathlib import Path
 from devtasks.model import Identity, Project
-from devtasks.state import State
+from devtasks.store.state import State
 root, member, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 project = Project(name="shop", root=root, digest="d", state_dir=root / ".devtasks", source="test")
 state = State.open(project, create=True)

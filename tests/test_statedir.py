@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from filetools import NOBODY, as_ordinary_user, fill, ordinary_folder, project_at, small_disk
 
-from devtasks import statedir
 from devtasks.errors import DevtasksError, Refused
+from devtasks.store import statedir
 
 ROOT = os.geteuid() == 0
 

@@ -12,8 +12,8 @@ from fakes import Actor, FakeWorld, project, recorded, service
 from devtasks.errors import Interrupted
 from devtasks.model import Service, StopPolicy
 from devtasks.observing import Observer
-from devtasks.state import State
 from devtasks.stopping import KILL_SECONDS, Ended, Ending, Stopper
+from devtasks.store.state import State
 
 DEAF = frozenset(("KILL",))
 IMMORTAL: frozenset[str] = frozenset()

@@ -19,7 +19,8 @@ from invoke.program import Program
 from toolbox import Scratch, eventually
 
 import devtasks
-from devtasks import edge, options, outcomes, perform, tasks
+from devtasks import outcomes
+from devtasks.command import edge, options, perform, tasks
 from devtasks.errors import Interrupted, Refused, UsageError
 from devtasks.report.output import Output
 
@@ -213,7 +214,7 @@ def test_a_listing_imports_nothing_that_only_running_needs(project: Path):
         "import sys; from invoke.main import program; before = set(sys.modules);"
         "program.run(['inv', '--list'], exit=False); print(sorted((set(sys.modules) - before) &"
         "{'psutil', 'colorama', 'sqlite3', 'asyncio', 'difflib', 'socket', 'json', 'hashlib', 'textwrap',"
-        "'devtasks.perform', 'devtasks.verbs', 'devtasks.report', 'devtasks.outcomes', 'devtasks.world'}))"
+        "'devtasks.command.perform', 'devtasks.verbs', 'devtasks.report', 'devtasks.outcomes', 'devtasks.world'}))"
     )
     done = inv(project, "-c", code, module=())
     assert done.stdout.splitlines()[-1] == "[]", done.stderr

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from toolbox import PATIENCE_SECONDS, PYTHON, Scratch, being, eventually, marked, stat
 
-from devtasks import loading, verbs
+from devtasks import verbs
+from devtasks.config import loading
 from devtasks.model import Identity, Process
-from devtasks.state import State
+from devtasks.store.state import State
 from devtasks.world.linux import LinuxWorld
 
 

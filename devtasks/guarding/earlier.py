@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from devtasks.model import Match, Process, Project, Snapshot
 from devtasks.observing import Observation, Observer
 from devtasks.ownership import split_marker
-from devtasks.state import State
+from devtasks.store.state import State
 from devtasks.values import replace
 from devtasks.world import World
 

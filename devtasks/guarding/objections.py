@@ -7,11 +7,11 @@ import sys
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from devtasks.freeing import steps
 from devtasks.model import Match, Process, Project, Service
 from devtasks.observing import Observation
 from devtasks.outcomes import PortRow
-from devtasks.ports import is_proxy
+from devtasks.ports.freeing import steps
+from devtasks.ports.verdict import is_proxy
 
 
 class Held(NamedTuple):

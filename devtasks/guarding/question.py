@@ -9,8 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
-from devtasks import loading
-from devtasks.config import parse
+from devtasks.config import loading, parse
 from devtasks.errors import ConfigError
 from devtasks.guarding.intent import intent
 from devtasks.model import Project, Service

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from devtasks import freeing, locks, statedir
 from devtasks.errors import DevtasksError
 from devtasks.guarding import claims, kinship, objections
 from devtasks.guarding.earlier import EarlierRuns
@@ -22,10 +21,12 @@ from devtasks.guarding.question import Question, concerns_us, project_of, with_p
 from devtasks.model import Process, Project
 from devtasks.observing import Observation
 from devtasks.outcomes import PortHolder, PortRow, Survivor
-from devtasks.ports import describe
+from devtasks.ports import freeing
+from devtasks.ports.verdict import describe
 from devtasks.report import foreign
-from devtasks.state import State
 from devtasks.stopping import Stopper
+from devtasks.store import locks, statedir
+from devtasks.store.state import State
 from devtasks.world import this_world
 from devtasks.world.binding import bindable
 

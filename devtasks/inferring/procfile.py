@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from devtasks.config_section import Mistake
-from devtasks.config_values import words as argument_vector
+from devtasks.config.readers import words as argument_vector
+from devtasks.config.section import Mistake
 from devtasks.inferring import ports
 from devtasks.inferring.tree import Found, Port, Tree, port_number
 

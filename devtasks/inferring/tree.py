@@ -7,8 +7,8 @@ import stat
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from devtasks import envfile
-from devtasks.textfile import read_bytes
+from devtasks.config import envfile
+from devtasks.config.textfile import read_bytes
 
 _LARGEST_BYTES = 256 * 1024  # no file that declares services comes near it
 _MOST_ENTRIES = 1000

@@ -39,7 +39,7 @@ def package_scripts(folder: Path) -> Mapping[str, str]:
     """The scripts in the package.json of `folder`; none where it is missing, too large or damaged."""
     import json
 
-    from devtasks.textfile import read_bytes
+    from devtasks.config.textfile import read_bytes
 
     try:
         content = json.loads(read_bytes(folder / "package.json"))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from devtasks.logs import printable
+from devtasks.store.logs import printable
 
 __all__ = ["foreign"]
 
 
 def foreign(text: str) -> str:
     """What another program wrote or is called, safe to show: control characters written out, secrets masked."""
-    from devtasks.masking import masked
+    from devtasks.report.masking import masked
 
     return masked(printable(text))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from devtasks import outcomes
-from devtasks.logs import printable
 from devtasks.report import foreign, forge
 from devtasks.report.look import Look, Tone
 from devtasks.report.words import DRY, counted, dry_note, rejected, short_path, wrapped
+from devtasks.store.logs import printable
 
 _REJECTED_SHOWN = 5  # without --why
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from devtasks import outcomes
-from devtasks.logs import printable
 from devtasks.report import foreign, forge
 from devtasks.report.look import Look, Tone, columns
 from devtasks.report.words import aligned, counted, duration, rejected, size, wrapped
+from devtasks.store.logs import printable
 
 _STATE_TONES: dict[str, Tone] = {
     "running": "good",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from devtasks import outcomes
-from devtasks.logs import printable
 from devtasks.report import foreign
 from devtasks.report.look import Look, Tone, columns
 from devtasks.report.words import aligned, duration, wrapped
+from devtasks.store.logs import printable
 
 _TONES: dict[str, Tone] = {"free": "dim", "ours": "good", "foreign": "bad", "container": "odd", "unknown": "odd"}
 

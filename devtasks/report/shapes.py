@@ -8,8 +8,8 @@ from typing import Any
 
 from devtasks import outcomes
 from devtasks.errors import ConfigError, DevtasksError
-from devtasks.logs import printable
 from devtasks.report import foreign
+from devtasks.store.logs import printable
 
 VERSION = 1
 

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable, Sequence
 
 from devtasks import outcomes
-from devtasks.logs import printable
 from devtasks.report import foreign
 from devtasks.report.look import Look, columns
+from devtasks.store.logs import printable
 
 DRY = "dry run: nothing was touched"
 

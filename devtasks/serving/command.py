@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
-from devtasks import freeing, verbs
+from devtasks import verbs
+from devtasks.command.options import Flags
 from devtasks.errors import Refused, UsageError
 from devtasks.model import Project, Service
-from devtasks.options import Flags
 from devtasks.outcomes import ServeReport, Status, StopReport
-from devtasks.ports import describe
+from devtasks.ports import freeing
+from devtasks.ports.verdict import describe
 from devtasks.serving.foreground import Foreground
 from devtasks.serving.target import Target, resolve
 from devtasks.values import replace

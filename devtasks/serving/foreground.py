@@ -12,19 +12,21 @@ import signal
 import sys
 from collections.abc import Mapping
 
-from devtasks import freeing, launching, locks, pidfile, verbs
+from devtasks import launching, verbs
+from devtasks.command.options import Flags
 from devtasks.errors import DevtasksError, Interrupted, Refused
 from devtasks.model import Service
 from devtasks.observing import Observation
-from devtasks.options import Flags
 from devtasks.outcomes import PortRow, ServeReport, Started, StopReport
-from devtasks.ports import describe
+from devtasks.ports import freeing
+from devtasks.ports.verdict import describe
 from devtasks.readying import Begun, how_it_ended
 from devtasks.serving import known, program
 from devtasks.serving.target import Target
 from devtasks.showing import command_line
 from devtasks.standing import stand
 from devtasks.starting import Starter
+from devtasks.store import locks, pidfile
 from devtasks.tidying import Tidier
 from devtasks.values import replace
 from devtasks.verbs import Scope

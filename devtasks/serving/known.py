@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from devtasks.model import Project, Service
-from devtasks.state import State
+from devtasks.store.state import State
 from devtasks.values import replace
 
 GROUP = "server"

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from devtasks import envfile, textfile
+from devtasks.command.options import FLAGS, Flags
+from devtasks.config import envfile, textfile
 from devtasks.errors import UsageError
 from devtasks.launching import words
 from devtasks.model import Project, ReadyProbe, Service, StopPolicy
-from devtasks.options import FLAGS, Flags
 from devtasks.programs.unwrapping import layers
 from devtasks.programs.workload import workload
 from devtasks.serving import known

@@ -6,9 +6,9 @@ from typing import Final
 
 from devtasks.model import Identity, Match
 from devtasks.observing import Observer
-from devtasks.registered import RegisteredChild
 from devtasks.shutdown.family import Family
 from devtasks.shutdown.registry import Registry
+from devtasks.store.registered import RegisteredChild
 
 _KILL_SECONDS: Final = 5.0
 

@@ -20,7 +20,7 @@ from devtasks.errors import DevtasksError
 
 if TYPE_CHECKING:
     from devtasks.model import Identity, Project
-    from devtasks.state import State
+    from devtasks.store.state import State
     from devtasks.world import World
 
 _NO_NAME: Final = "process"
@@ -130,7 +130,7 @@ class Registry:
         if project is None:
             yield None
             return
-        from devtasks.state import State
+        from devtasks.store.state import State
 
         with self._lock:
             state = State.open(project, create=True)
@@ -142,7 +142,7 @@ class Registry:
                     self._say_once(note)
 
     def _find(self) -> Project | None:
-        from devtasks import loading
+        from devtasks.config import loading
 
         try:
             root = loading.find_root(self._start)

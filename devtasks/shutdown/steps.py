@@ -113,7 +113,7 @@ async def _called(function: Callable[[], object], threads: list[threading.Thread
 
 def _failure(task: asyncio.Task[None]) -> str | None:
     """What a finished task failed with, in a line."""
-    from devtasks.logs import printable
+    from devtasks.store.logs import printable
 
     if task.cancelled():
         return "was cancelled"

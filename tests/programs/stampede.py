@@ -13,7 +13,7 @@ import tempfile
 
 count, arguments = int(sys.argv[1]), sys.argv[2:]
 with contextlib.suppress(ImportError):
-    import devtasks.cli  # noqa: F401
+    import devtasks.command.cli  # noqa: F401
 
 ready, release = os.pipe(), os.pipe()
 outputs, children = [], []

@@ -14,7 +14,7 @@ import sys
 import tempfile
 
 import devtasks
-from devtasks import cli
+from devtasks.command import cli
 
 for module in pkgutil.walk_packages(devtasks.__path__, "devtasks."):
     if module.name not in ("devtasks.__main__", "devtasks.runner"):

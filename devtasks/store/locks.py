@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from devtasks import statedir
 from devtasks.errors import DevtasksError
 from devtasks.model import Project, Service
+from devtasks.store import statedir
 
 _TELL_AFTER_SECONDS = 1.0
 _FIRST_PAUSE_SECONDS = 0.002

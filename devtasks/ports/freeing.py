@@ -13,9 +13,9 @@ from devtasks.model import Match, Process, Service
 from devtasks.observing import Observation, Observer
 from devtasks.outcomes import PortRow, Stopped, Survivor
 from devtasks.planning import roots
-from devtasks.ports import Claim, claims, describe, is_proxy
+from devtasks.ports.surveying import survey
+from devtasks.ports.verdict import Claim, claims, describe, is_proxy
 from devtasks.showing import command_line
-from devtasks.surveying import survey
 from devtasks.values import Value
 from devtasks.world import Handle, World
 from devtasks.world.binding import bindable

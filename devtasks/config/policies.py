@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from devtasks.config_section import Section
-from devtasks.config_values import (
+from devtasks.config.readers import (
     HTTP_TARGET,
     flag,
     matching,
@@ -16,6 +15,7 @@ from devtasks.config_values import (
     whole,
     words,
 )
+from devtasks.config.section import Section
 from devtasks.model import HealthProbe, ReadyProbe, RestartPolicy, StopPolicy
 from devtasks.values import Value
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from devtasks.config.textfile import decode, read_bytes, unreadable
 from devtasks.errors import ConfigError
-from devtasks.textfile import decode, read_bytes, unreadable
 
 _BLANK = re.compile(r"[ \t]*(#[^\n]*)?(\n|\Z)")
 _KEY = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_.-]*)[ \t]*=[ \t]*")

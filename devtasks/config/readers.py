@@ -8,7 +8,7 @@ import signal
 import warnings
 from typing import Any
 
-from devtasks.config_section import Mistake, Reader, T, key_text, mapping, quoted, shown
+from devtasks.config.section import Mistake, Reader, T, key_text, mapping, quoted, shown
 
 # The same expressions stand in schema.json; a test compares them.
 SERVICE_NAME = r"^[a-z][a-z0-9-]*$"
@@ -241,7 +241,7 @@ def stop_signal(value: Any) -> str:
     else:
         name = text(value).removeprefix("SIG")
         if name not in names.values():
-            from devtasks.suggest import closest
+            from devtasks.config.suggest import closest
 
             near = closest(name, names.values())
             hint = f'; did you mean "{near}"?' if near else '; write a name like "TERM"'

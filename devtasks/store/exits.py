@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from devtasks import statedir
 from devtasks.model import Project
+from devtasks.store import statedir
 from devtasks.values import Value
 
 _MAX_BYTES = 256

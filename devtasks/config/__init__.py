@@ -12,9 +12,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from devtasks.config_section import Mistake, Reader, Section, key_text, quoted
-from devtasks.config_service import Address, file_path, host_name, port_number, read_service
-from devtasks.config_values import LONGEST_NAME, printable, project_title, service_name
+from devtasks.config.readers import LONGEST_NAME, printable, project_title, service_name
+from devtasks.config.section import Mistake, Reader, Section, key_text, quoted
+from devtasks.config.service import Address, file_path, host_name, port_number, read_service
 from devtasks.errors import ConfigError
 from devtasks.model import Project, Service
 
@@ -147,7 +147,7 @@ def _check_dependencies(listed: Section, services: list[Service]) -> None:
     for group, wanted in depends.items():
         for name in wanted:
             if name not in listed.table:
-                from devtasks.suggest import did_you_mean
+                from devtasks.config.suggest import did_you_mean
 
                 message = f"no service is called {quoted(name)}{did_you_mean(name, listed.table)}"
                 listed.problem(f"{key_text(group)}.depends_on", message)

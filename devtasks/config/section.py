@@ -73,7 +73,7 @@ class Section:
         """Report every key that nobody asked for."""
         for key in self.table:
             if key not in self._asked:
-                from devtasks.suggest import did_you_mean
+                from devtasks.config.suggest import did_you_mean
 
                 self.problem(key_text(key), "unknown key" + did_you_mean(str(key), self._asked))
 

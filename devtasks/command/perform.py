@@ -11,11 +11,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from devtasks import loading, options, outcomes, verbs
-from devtasks.edge import guarded
+from devtasks import outcomes, verbs
+from devtasks.command import options
+from devtasks.command.edge import guarded
+from devtasks.command.options import Flags
+from devtasks.config import loading
 from devtasks.errors import UsageError
 from devtasks.model import Project
-from devtasks.options import Flags
 from devtasks.report.output import Output
 from devtasks.values import Value, replace
 from devtasks.verbs import Scope
@@ -159,7 +161,7 @@ def _outcome(verb: str, call: Call, tell: Callable[[str], None]) -> outcomes.Any
 
 
 def _init(call: Call) -> outcomes.Proposal:
-    from devtasks import init
+    from devtasks.inferring import init
 
     content = init.propose(call.folder)
     if call.flags.dry_run:
@@ -190,6 +192,6 @@ def _check_names(names: tuple[str, ...], project: Project) -> None:
     known = {service.name for service in project.services} | {service.group for service in project.services}
     for name in names:
         if name not in known:
-            from devtasks.suggest import did_you_mean
+            from devtasks.config.suggest import did_you_mean
 
             raise UsageError(f'no service is called "{name}"{did_you_mean(name, known)}')

@@ -20,8 +20,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from devtasks import statedir
 from devtasks.errors import DevtasksError
+from devtasks.store import statedir
 
 if TYPE_CHECKING:
     import sqlite3
@@ -183,7 +183,7 @@ class Database:
 
     def _alone(self) -> contextlib.AbstractContextManager[None]:
         """Nobody else makes or moves the file meanwhile. Raises DevtasksError."""
-        from devtasks import locks
+        from devtasks.store import locks
 
         return locks.service_lock(self._path.with_name(f"{self._path.name}.lock"), timeout_seconds=_ALONE_SECONDS)
 
@@ -252,7 +252,7 @@ class Database:
         return self._path.with_name(f"{self._path.name}.damaged-{number}")
 
     def _note(self, line: str) -> None:
-        from devtasks.logs import printable
+        from devtasks.store.logs import printable
 
         line = printable(line)  # SQLite quotes what it found
         if line not in self.notes:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from devtasks.model import Process
 from devtasks.outcomes import PortHolder
-from devtasks.ports import Socket, place, user_name
+from devtasks.ports.verdict import Socket, place, user_name
 
 
 def shadows(

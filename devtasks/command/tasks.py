@@ -17,7 +17,7 @@ from invoke.exceptions import Exit
 from invoke.parser.argument import Argument
 from invoke.tasks import Task
 
-from devtasks import bytecode, options
+from devtasks.command import bytecode, options
 from devtasks.values import Value
 
 
@@ -177,7 +177,7 @@ def _run(verb: str, folder: Path, service: str | None, values: Mapping[str, Any]
     # at the process table.
     gc.freeze()
     with bytecode.cached():
-        from devtasks import perform
+        from devtasks.command import perform
 
         code = perform.perform(verb, folder, service, values, dry=dry)
     if code:

@@ -13,8 +13,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from devtasks import statedir
 from devtasks.model import Project, Service
+from devtasks.store import statedir
 
 KEPT = 10  # rotated files
 LONGEST_LINE_BYTES = 4096

@@ -86,7 +86,7 @@ class Grammar(Value):
         return re.sub(r"\.[0-9]+$", "", word) in self.services
 
     def _unknown(self, word: str, task: ParserContext | None) -> UsageError:
-        from devtasks.suggest import closest
+        from devtasks.config.suggest import closest
 
         takes_names = task is not None and "only" in task.args
         if task is not None and not takes_names and word in self.services:
@@ -101,7 +101,7 @@ class Grammar(Value):
         )
 
     def _unknown_flag(self, flag: str, task: ParserContext | None) -> UsageError:
-        from devtasks.suggest import closest
+        from devtasks.config.suggest import closest
 
         if task is None:
             if any(flag in context.flags for context in self.tasks.values()):

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from devtasks.config import parse
+from devtasks.config.loading import OWN_FILE, PYPROJECT
+from devtasks.config.textfile import read_bytes
 from devtasks.errors import UsageError
-from devtasks.infer import Inference, infer
-from devtasks.loading import OWN_FILE, PYPROJECT
-from devtasks.textfile import read_bytes
+from devtasks.inferring import Inference, infer
 
 _MINIMAL = (
     '[{prefix}services.backend] with command = "uvicorn main:app --host {{host}} --port {{port}}" and port = 8000'

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from devtasks import statedir
+from devtasks.store import statedir
 from devtasks.values import Value
 
 MAX_BYTES = 4096

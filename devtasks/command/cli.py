@@ -12,10 +12,11 @@ from invoke.exceptions import Exit, ParseError
 from invoke.parser.argument import Argument
 from invoke.program import Program
 
-from devtasks import completion, loading, tasks, usage
-from devtasks.edge import guarded
+from devtasks.command import completion, tasks, usage
+from devtasks.command.edge import guarded
+from devtasks.command.positions import Grammar
+from devtasks.config import loading
 from devtasks.errors import UsageError
-from devtasks.positions import Grammar
 from devtasks.report.output import Output
 from devtasks.version import __version__
 
@@ -130,7 +131,7 @@ class Devtasks(Program):
         asked = self.args.help.value
         if isinstance(asked, str):
             if asked not in self.collection.tasks:
-                from devtasks.suggest import did_you_mean
+                from devtasks.config.suggest import did_you_mean
 
                 raise UsageError(f'no task is called "{asked}"{did_you_mean(asked, self.collection.tasks)}')
             self.show(usage.of_task(self.collection.tasks[asked]))

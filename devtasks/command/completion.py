@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import get_args
 
-from devtasks import options, usage
+from devtasks.command import options, usage
+from devtasks.command.tasks import VerbTask
 from devtasks.errors import UsageError
-from devtasks.tasks import VerbTask
 
 _BASH = r"""# devtasks completion for bash. In ~/.bashrc: eval "$(devtasks --print-completion-script bash)"
 _devtasks() {

@@ -9,15 +9,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from devtasks.config_section import Mistake, Reader, T, fits
-from devtasks.config_values import project_title, service_name
+from devtasks.config.readers import project_title, service_name
+from devtasks.config.section import Mistake, Reader, T, fits
+from devtasks.config.textfile import decode, read_bytes, unreadable
 from devtasks.errors import ConfigError, UsageError
-from devtasks.textfile import decode, read_bytes, unreadable
 from devtasks.values import Value
 
 # Listing the tasks only takes the names: neither the parser nor the model is imported for that.
 if TYPE_CHECKING:
-    from devtasks.config_service import Address
+    from devtasks.config.service import Address
     from devtasks.model import Project
 
 PYPROJECT = "pyproject.toml"
@@ -66,7 +66,7 @@ def load(
     found = _read_folder(root)
     table, source = found.table, found.source
     if table is None or table.get("services", {}) == {}:
-        from devtasks.infer import infer
+        from devtasks.inferring import infer
 
         inference = infer(root)
         if inference.table:
@@ -96,13 +96,13 @@ def with_address(
     It is read anew, because both stand in commands and file names. Raises UsageError when a port is meant for
     several services, is none, or a name is none of the project's, ConfigError when the result would not do.
     """
-    from devtasks.config_service import Address, host_name, port_number
+    from devtasks.config.service import Address, host_name, port_number
 
     chosen = tuple(dict.fromkeys(names))
     known = {service.group for service in project.services}
     for name in chosen:
         if name not in known:
-            from devtasks.suggest import did_you_mean
+            from devtasks.config.suggest import did_you_mean
 
             raise UsageError(f'no service is called "{name}"{did_you_mean(name, known)}')
     if port is not None and len(chosen) != 1:
@@ -137,7 +137,7 @@ def _readable_names(root: Path) -> tuple[str, ...]:
         return _names_in_headers(root)
     services = {} if found.table is None else found.table.get("services", {})
     if services == {}:
-        from devtasks.infer import infer
+        from devtasks.inferring import infer
 
         services = infer(root).table.get("services", {})
     return tuple(name for name in services if fits(service_name, name)) if isinstance(services, dict) else ()

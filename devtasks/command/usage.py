@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Iterable, Sequence
 from textwrap import wrap
 
-from devtasks import options
-from devtasks.tasks import VERBS, VerbTask
+from devtasks.command import options
+from devtasks.command.tasks import VERBS, VerbTask
 
 CORE_FLAGS = (
     ("-C, --root DIR", "Work as if started in DIR."),

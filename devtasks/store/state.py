@@ -13,11 +13,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Final, TypeGuard
 
-from devtasks import exits, statedir
-from devtasks.database import Database, Statement
 from devtasks.errors import DevtasksError
 from devtasks.model import Identity, Project, Run
-from devtasks.registered import RegisteredChild, RegisteredPort, child_of, port_of
+from devtasks.store import exits, statedir
+from devtasks.store.database import Database, Statement
+from devtasks.store.registered import RegisteredChild, RegisteredPort, child_of, port_of
 
 EVENTS_KEPT: Final = 10_000
 _VERSION: Final = 2

@@ -9,11 +9,11 @@ from types import FrameType
 
 from invoke.collection import Collection
 
-from devtasks import bytecode
+from devtasks.command import bytecode
 
 with bytecode.cached():
-    from devtasks import tasks
-    from devtasks.loading import service_names
+    from devtasks.command import tasks
+    from devtasks.config.loading import service_names
 
 NAME = "dev"  # of the collection, where it is added to another one without a name
 

@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from devtasks.config_policies import read_health, read_ready, read_restart, read_stop
-from devtasks.config_section import Section
-from devtasks.config_values import (
+from devtasks.config.policies import read_health, read_ready, read_restart, read_stop
+from devtasks.config.readers import (
     FILE_PATH,
     HOST,
     array,
@@ -25,6 +24,7 @@ from devtasks.config_values import (
     whole,
     words,
 )
+from devtasks.config.section import Section
 from devtasks.model import HealthProbe, ReadyProbe, Service
 from devtasks.values import Value, replace
 

@@ -12,8 +12,8 @@ from devtasks.model import Match, Process
 from devtasks.observing import Observation, Observer
 from devtasks.outcomes import PortHolder, PortRow
 from devtasks.ownership import split_marker
-from devtasks.ports import Claim, Socket, is_proxy, row, user_name
-from devtasks.shadows import shadows
+from devtasks.ports.shadows import shadows
+from devtasks.ports.verdict import Claim, Socket, is_proxy, row, user_name
 from devtasks.showing import command_line
 from devtasks.values import replace
 from devtasks.world.binding import Answer, bindable
@@ -139,7 +139,7 @@ def _answer(host: str, port: int) -> Answer | None:
 
 def _title(root: str | None) -> str | None:
     """What the project in another root is called, if it tells."""
-    from devtasks import loading
+    from devtasks.config import loading
 
     try:
         return loading.load(Path(root)).name if root is not None else None

@@ -1,0 +1,1 @@
+"""What holds a port, and freeing one: `surveying` looks, `verdict` and `shadows` tell, `freeing` acts."""
