@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,15 @@ def _one_can_be_made() -> None:
         mover.wait()
         eventually(lambda: cgroup.members(path) == (), "the cgroup is empty")
         cgroup.remove(path)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """One that another user may enter, which pytest's own are not."""
+    folder = Path(tempfile.mkdtemp(prefix="devtasks-test-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
 
 
 def runner_of(pid: int) -> int:
@@ -84,10 +94,10 @@ def test_force_clean_spares_who_asked_for_it(scratch: Scratch) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can delegate a cgroup")
-def test_a_delegated_cgroup_is_used_by_an_ordinary_user(scratch: Scratch, tmp_path: Path) -> None:
+def test_a_delegated_cgroup_is_used_by_an_ordinary_user(scratch: Scratch, open_folder: Path) -> None:
     """What systemd gives a user: a folder whose files may be written, and the user's processes within."""
     python = "/usr/bin/python3"
-    library = tmp_path / "lib"
+    library = open_folder / "lib"
     source = Path(__file__).parent.parent / "devtasks"
     shutil.copytree(source, library / "devtasks", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("invoke", "psutil", "colorama"):
@@ -101,10 +111,8 @@ def test_a_delegated_cgroup_is_used_by_an_ordinary_user(scratch: Scratch, tmp_pa
     assert path is not None
     for file in (path, f"{path}/cgroup.procs", f"{path}/cgroup.subtree_control"):
         os.chown(file, NOBODY, NOBODY)
-    project = Path(scratch.root)
-    for folder in (project, *project.parents):
-        if folder.stat().st_uid == os.geteuid() and str(folder).startswith(str(tmp_path.parent.parent)):
-            folder.chmod(0o755)
+    project = open_folder / "shop"
+    project.mkdir()
     os.chown(project, NOBODY, NOBODY)
     (project / "devtasks.toml").write_text('[services.web]\ncommand = "sleep 300"\n')
 

@@ -170,7 +170,7 @@ class TestLoad:
         code = (
             "import os\n"
             "from pathlib import Path\n"
-            "from devtasks import errors, loading\n"
+            "from devtasks import errors\nfrom devtasks.config import loading\n"
             "if os.geteuid() == 0: os.setgid(65534); os.setuid(65534)\n"
             "try: loading._read_folder(Path())\n"
             "except errors.ConfigError as error: print(*error.problems)\n"

@@ -74,6 +74,10 @@ def test_only_one_way_of_writing_a_pid_is_taken(tmp_path_factory: pytest.TempPat
         assert reading.reason
 
 
+def said(reading: pidfile.Reading) -> tuple[str, int | None, str | None]:
+    return reading.state, reading.pid, reading.reason
+
+
 def test_content_is_quoted_without_its_control_characters(path: Path) -> None:
     path.write_bytes(b"\x1b[2Jabc")
     assert pidfile.read(path).reason == r"holds '\x1b[2Jabc', which is no PID"
@@ -83,7 +87,7 @@ def test_an_empty_file_and_one_of_a_megabyte(path: Path) -> None:
     path.write_bytes(b"")
     assert pidfile.read(path).reason == "is empty"
     path.write_bytes(b"4711" + b"\n" * 2**20)
-    assert pidfile.read(path)[1:4] == ("garbage", None, "is larger than 4 KiB")
+    assert said(pidfile.read(path)) == ("garbage", None, "is larger than 4 KiB")
 
 
 def test_absent(path: Path) -> None:
@@ -135,7 +139,7 @@ def test_what_is_no_regular_file_is_neither_read_nor_replaced(path: Path, make, 
     make(path)
     before = os.lstat(path)
     reading = pidfile.read(path)
-    assert reading[1:4] == ("unreadable", None, reason)
+    assert said(reading) == ("unreadable", None, reason)
     assert not pidfile.remove_if_unchanged(path, reading)
     with pytest.raises(DevtasksError, match=f"backend.pid: the PID file cannot be written: {reason}"):
         pidfile.write(path, 4711)
@@ -156,7 +160,7 @@ def test_a_device(path: Path) -> None:
 def test_somebody_elses_file(path: Path) -> None:
     path.write_text("4711\n")
     os.chown(path, NOBODY, NOBODY)
-    assert pidfile.read(path)[1:4] == ("unreadable", None, f"belongs to another user (uid {NOBODY})")
+    assert said(pidfile.read(path)) == ("unreadable", None, f"belongs to another user (uid {NOBODY})")
     assert pidfile.read(path, frozenset({NOBODY})).pid == 4711
 
 
@@ -181,7 +185,7 @@ def test_a_file_that_may_not_be_read() -> None:
             path.chmod(0)
             return pidfile.read(path)
 
-        assert as_ordinary_user(read)[1:4] == ("unreadable", None, "permission denied")
+        assert said(as_ordinary_user(read)) == ("unreadable", None, "permission denied")
 
 
 def test_names_that_cannot_be(tmp_path: Path) -> None:
@@ -213,7 +217,7 @@ def test_a_reader_never_sees_half_a_file(path: Path) -> None:
 
     def read() -> None:
         while not done.is_set():
-            seen.add(pidfile.read(path)[1:3])
+            seen.add(said(pidfile.read(path))[:2])
 
     reader = threading.Thread(target=read)
     reader.start()
