@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from devtasks.ending import Ending, Target
 from devtasks.errors import Interrupted
 from devtasks.model import Match, Process, Rejection, Service, StopPolicy
 from devtasks.observing import Observation, Observer
-from devtasks.outcomes import Survivor
 from devtasks.planning import roots
 from devtasks.values import replace
 from devtasks.world import Handle
 
-KILL_SECONDS = 5.0  # how long the kernel may take to end what was killed (uninterruptible sleep, core dumps)
 RUNNER_SECONDS = 2.0  # how long a runner may take to notice that its last descendant has ended
 _YOUNG_SECONDS = 0.2  # a process this old has long done the exec that followed its fork
 _PASSES_WITHOUT_CURSOR = 2  # that find nothing, where nobody tells which processes are new
@@ -27,85 +26,6 @@ _NO_ROOM = -(1 << 30)  # for pins, whatever is given back
 _SLICE_SECONDS = 0.02  # between looks at what could not be pinned
 _DEFAULT_POLICY = StopPolicy()
 _NOT_ALLOWED = "may not be signalled: it belongs to another user"
-
-
-@dataclass(slots=True)
-class Target:
-    """One process on its way out."""
-
-    match: Match
-    handle: Handle | None = None
-    sent: list[str] = field(default_factory=list)
-    gone: bool = False
-    trouble: str | None = None  # why it cannot be signalled
-
-    @property
-    def pid(self) -> int:
-        return self.match.process.pid
-
-
-@dataclass(slots=True)
-class Ending:
-    """One service on its way out. `rung` counts through its signals; past the last is KILL."""
-
-    name: str
-    policy: StopPolicy
-    began: float
-    rung: int = 0
-    killing_since: float | None = None
-    given_up: bool = False
-    targets: dict[int, Target] = field(default_factory=dict)
-
-    @property
-    def live(self) -> list[Target]:
-        return [target for target in self.targets.values() if not target.gone]
-
-    @property
-    def able(self) -> list[Target]:
-        """Those alive that can be signalled."""
-        return [target for target in self.live if target.trouble is None]
-
-    @property
-    def asked(self) -> list[Target]:
-        """Those alive that were sent the present signal; where none can be sent any, all that live.
-
-        What may not be signalled may end all the same, when what it worked for is gone.
-        """
-        signal = self.signal
-        return [target for target in self.able if signal in target.sent] if self.able else self.live
-
-    @property
-    def signal(self) -> str:
-        return "KILL" if self.killing_since is not None else self.policy.signals[self.rung]
-
-    def deadline(self) -> float:
-        """When the present rung ends."""
-        if self.killing_since is not None:
-            return self.killing_since + KILL_SECONDS
-        share = self.policy.timeout_seconds / len(self.policy.signals)
-        return self.began + share * (self.rung + 1)
-
-    @property
-    def stopped(self) -> tuple[int, ...]:
-        return tuple(sorted(t.pid for t in self.targets.values() if t.gone and "KILL" not in t.sent))
-
-    @property
-    def killed(self) -> tuple[int, ...]:
-        return tuple(sorted(t.pid for t in self.targets.values() if t.gone and "KILL" in t.sent))
-
-    @property
-    def survivors(self) -> tuple[Survivor, ...]:
-        return tuple(Survivor(pid=target.pid, reason=self._reason(target)) for target in self.live)
-
-    def _reason(self, target: Target) -> str:
-        if target.trouble is not None:
-            return target.trouble
-        if not self.policy.kill:
-            asked = " and ".join(self.policy.signals)
-            return f"still alive {self.policy.timeout_seconds:g} s after {asked}, and kill = false"
-        if not target.sent:
-            return "came when all time was over: something that is not ours starts it again and again"
-        return f"still alive {KILL_SECONDS:g} s after KILL (state {target.match.process.state})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from fakes import Actor, FakeWorld, project, recorded, service
 
+from devtasks.ending import KILL_SECONDS, Ending
 from devtasks.errors import Interrupted
 from devtasks.model import Service, StopPolicy
 from devtasks.observing import Observer
-from devtasks.stopping import KILL_SECONDS, Ended, Ending, Stopper
+from devtasks.stopping import Ended, Stopper
 from devtasks.store.state import State
 
 DEAF = frozenset(("KILL",))
