@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from devtasks import config
-from devtasks.config import Address, cycles, parse
+from devtasks.config import parsing as config
+from devtasks.config.parsing import Address, cycles, parse
 from devtasks.errors import ConfigError
 from devtasks.model import HealthProbe, Project, ReadyProbe, RestartPolicy, Service, StopPolicy
 
@@ -521,7 +521,7 @@ class TestCycles:
 def test_reading_costs_no_library_that_is_not_needed():
     """What is imported is what a command costs."""
     code = (
-        "import sys; before = set(sys.modules); import devtasks.config.loading, devtasks.config;"
+        "import sys; before = set(sys.modules); import devtasks.config.loading, devtasks.config.parsing;"
         "costly = {'tomllib', 'json', 'difflib', 'hashlib', 'jsonschema', 'graphlib', 'socket'};"
         "print(*sorted(costly & (set(sys.modules) - before)))"
     )

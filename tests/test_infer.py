@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from devtasks import config
+from devtasks.config import parsing as config
 from devtasks.config.readers import SERVICE_NAME
 from devtasks.inferring import Inference, infer, ports
 from devtasks.inferring.procfile import service_name

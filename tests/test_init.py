@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devtasks import config
 from devtasks.config import loading
+from devtasks.config import parsing as config
 from devtasks.errors import ConfigError, UsageError
 from devtasks.inferring import infer, init
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from toolbox import PYTHON, end, eventually, free_port, is_free, marked
 
-from devtasks import config
 from devtasks.config import envfile
+from devtasks.config import parsing as config
 from devtasks.inferring import infer
 from devtasks.model import Project, Service
 

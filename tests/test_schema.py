@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from devtasks import config
+from devtasks.config import parsing as config
 from devtasks.config import readers
 from devtasks.errors import ConfigError
 from devtasks.model import HealthProbe, Project

@@ -60,7 +60,7 @@ def load(
 
     Without any service the project has none. `addresses`, by service, win over everything. Raises ConfigError.
     """
-    from devtasks.config import parse
+    from devtasks.config.parsing import parse
 
     root = Path(os.path.realpath(folder))
     found = _read_folder(root)

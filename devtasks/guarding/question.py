@@ -9,7 +9,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
-from devtasks.config import loading, parse
+from devtasks.config import loading
+from devtasks.config.parsing import parse
 from devtasks.errors import ConfigError
 from devtasks.guarding.intent import intent
 from devtasks.model import Project, Service

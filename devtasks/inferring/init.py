@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from devtasks.config import parse
 from devtasks.config.loading import OWN_FILE, PYPROJECT
+from devtasks.config.parsing import parse
 from devtasks.config.textfile import read_bytes
 from devtasks.errors import UsageError
 from devtasks.inferring import Inference, infer
