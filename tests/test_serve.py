@@ -103,7 +103,7 @@ def connect(port: int, path: str) -> socket.socket:
 def told(done: subprocess.CompletedProcess[str], code: int) -> str:
     """What a command that failed says, on lines of its own."""
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
-    assert "Traceback" not in done.stderr
+    assert "/devtasks/" not in done.stderr, "no traceback of ours"
     return done.stderr
 
 
@@ -239,9 +239,12 @@ def test_a_second_one_is_refused_and_force_takes_over(shop: Scratch) -> None:
     assert plan["dry_run"]
     assert plan["stop"]["services"][0]["stopped"] == [first.main.pid]
     assert first.main.alive
+    first.signal(signal.SIGSTOP)  # so that it cleans up after itself when the second one already serves
     second = Served(shop, "--force", port=first.port)
+    first.signal(signal.SIGCONT)
     code, out, err = first.wait()
     assert code == 0, (out, err)
+    assert "was stopped from outside" in out
     assert second.main != first.main
     assert second.main.alive, "the first has cleaned up after itself alone"
     assert second.pid_file.exists()
@@ -321,6 +324,10 @@ def test_a_foreign_pid_file_stays(shop: Scratch, content: str) -> None:
     assert f"the PID file {path}" in said
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
     assert not shop.stage.announced("asgi")
+    command = "uvicorn asgi:app --port {port}"
+    shop.declare({"backend": {"command": command, "port": port}})  # it has a PID file of its own, too
+    assert f"the PID file {path}" in told(shop.raw("serve"), 3)
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == before
 
 
 # --- the other verbs ---------------------------------------------------------------------------------
@@ -453,6 +460,16 @@ def test_what_cannot_be_served(shop: Scratch, arguments: list[str], code: int, w
     assert len([line for line in said.splitlines() if line.startswith("error: ")]) == 1
     assert not list(shop.root.glob(".server_*"))
     assert not shop.stage.everything()
+
+
+@pytest.mark.parametrize("more", [[], ["--workers", "2"]], ids=["alone", "workers"])
+def test_an_app_that_fails_while_it_starts(shop: Scratch, more: list[str]) -> None:
+    port = free_port()
+    said = told(shop.raw("serve", "asgi:app", "--port", str(port), *more, env={"FAIL": "1"}), 1)
+    assert "no database" in said
+    assert "before it served anything" in said
+    assert not list(shop.root.glob(".server_*"))
+    assert is_free(port)
 
 
 def test_without_uvicorn_it_says_what_to_install(shop: Scratch, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """An ASGI application without a framework: `/stream` never ends, `/sleep` blocks a thread for two minutes.
 
 It announces itself as `asgi`, and as `closed` once its shutdown is complete, which with HANG set it never is.
+With FAIL set it does not start.
 """
 
 import asyncio
@@ -26,6 +27,9 @@ async def app(scope, receive, send):
 
 async def lifespan(receive, send):
     await receive()
+    if os.environ.get("FAIL"):
+        await send({"type": "lifespan.startup.failed", "message": "no database"})
+        return
     stage.announce("asgi")
     await send({"type": "lifespan.startup.complete"})
     await receive()
