@@ -189,6 +189,7 @@ class Snapshot(Value):
     processes: Mapping[int, Process]
     cursor: int | None  # the last PID the kernel gave out before the scan began; None: cannot be trusted
     generation: int = 0  # how many looks this one builds on
+    restless: frozenset[int] = frozenset()  # PIDs whose rows a later look does not take over
     unseen: tuple[int, ...] = ()  # PIDs that were given out and showed nothing yet: looked up once more
 
     def identity(self, process: Process) -> Identity:

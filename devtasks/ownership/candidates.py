@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from devtasks.model import Process
 from devtasks.ownership.facts import Facts
@@ -21,7 +21,8 @@ class Candidates:
         self._always = any(some is None for some in needles)
         self._needles = tuple(dict.fromkeys(needle for some in needles for needle in some or ()))
         self._dull: dict[int, Process] = {}
-        self._children: dict[int, list[int]] = {}
+        self._rows: Mapping[int, Process] = {}
+        self._children: dict[int, list[int]] | None = None
 
     def of(self, facts: Facts) -> list[int]:
         """The PIDs to judge: what may belong to a run, all below that, and what looks like a service.
@@ -33,9 +34,8 @@ class Candidates:
         runs = {run.main.pid for run in facts.runs if run.main is not None} | set(facts.cgroup_members)
         alike = {pid for pids in facts.holders.values() for pid in pids}
         dull: dict[int, Process] = {}
-        self._children = {}
+        self._rows, self._children = rows, None
         for pid, row in rows.items():
-            self._children.setdefault(row.ppid, []).append(pid)
             if row.session in sessions:
                 runs.add(pid)
             if self._dull.get(pid) is row or self._is_dull(row):
@@ -51,7 +51,11 @@ class Candidates:
         """`pids` and all their descendants in the table of the last call of `of`."""
         found: set[int] = set()
         waiting = list(pids)
-        while waiting:
+        if waiting and self._children is None:
+            self._children = {}
+            for pid, row in self._rows.items():
+                self._children.setdefault(row.ppid, []).append(pid)
+        while waiting and self._children is not None:
             pid = waiting.pop()
             if pid not in found and pid > 1:
                 found.add(pid)

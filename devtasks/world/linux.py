@@ -7,7 +7,7 @@ import errno
 import os
 import select
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from devtasks.model import Details, Endpoint, Identity, Process, Snapshot
 from devtasks.values import replace
@@ -16,7 +16,7 @@ from devtasks.world.pidfd import PidHandle, pidfd_open
 
 _FIRST_PID_AFTER_WRAP = 300  # RESERVED_PIDS in the kernel's pid.c: lower ones are given out once per boot
 _YOUNG_SECONDS = 3  # a process this young may be between fork and exec, whatever its row said before
-_REFRESH_SHARE = 64  # of the rows known before, one in so many is read again at each look
+_REFRESH_SHARE = 128  # of the rows known before, one in so many is read again at each look
 _SPARE_DESCRIPTORS = 12  # for reading /proc, for the state and for files, while processes are pinned
 
 
@@ -36,16 +36,25 @@ class LinuxWorld:
 
     def look(self, previous: Snapshot | None = None) -> Snapshot:
         cursor = self._cursor()
-        known: dict[int, Process] = {}
-        generation = 0
-        if previous is not None and previous.cursor is not None and cursor is not None:
-            generation = previous.generation + 1
-            known = self._still_true(previous, self._given_out(previous.cursor, cursor), generation)
         pids = proc.pids()
-        table = {pid: known[pid] for pid in pids if pid in known} if known else {}
-        table |= proc.rows(pid for pid in pids if pid not in table)
+        if previous is None or previous.cursor is None or cursor is None:
+            table = fresh = proc.rows(pids)
+            generation = 0
+        else:
+            generation = previous.generation + 1
+            table = dict(previous.processes)
+            again = self._again(previous, cursor, pids, generation)
+            for pid in again | (table.keys() - set(pids)):
+                table.pop(pid, None)
+            fresh = proc.rows(again)
+            table |= fresh
         return Snapshot(
-            boot=self.boot, namespace=self.namespace, processes=table, cursor=cursor, generation=generation
+            boot=self.boot,
+            namespace=self.namespace,
+            processes=table,
+            cursor=cursor,
+            generation=generation,
+            restless=self._restless(fresh),
         )
 
     def reread(self, pids: Iterable[int]) -> dict[int, Process]:
@@ -69,6 +78,7 @@ class LinuxWorld:
             snapshot,
             processes={**snapshot.processes, **arrived},
             cursor=cursor,
+            restless=snapshot.restless | arrived.keys(),
             unseen=tuple(pid for pid in given if pid not in arrived),
         )
         return fresh, tuple(arrived)
@@ -82,20 +92,21 @@ class LinuxWorld:
             pid = int(columns[1]) if len(columns) > 1 else 0
         return frozenset(chain)
 
-    def _still_true(self, previous: Snapshot, given: list[int], generation: int) -> dict[int, Process]:
-        """The rows of `previous` that need no second reading.
+    def _again(self, previous: Snapshot, cursor: int, pids: list[int], generation: int) -> set[int]:
+        """The PIDs whose rows of `previous` may not be true any more, and the new ones.
 
-        Left out are PIDs given out since, the young, the marked (their state matters), and one in
-        `_REFRESH_SHARE` of the rest, so that a late exec is noticed within that many looks.
+        A late exec shows in neither: one row in `_REFRESH_SHARE` is read again, too, so that it is noticed
+        within that many looks.
         """
-        again = set(given)
+        given = self._given_out(previous.cursor or 0, cursor)
+        turn = pids[generation % _REFRESH_SHARE :: _REFRESH_SHARE]
+        new = set(pids) - previous.processes.keys()
+        return (set(given) | previous.restless) & set(pids) | set(turn) | new
+
+    def _restless(self, rows: Mapping[int, Process]) -> frozenset[int]:
+        """Those to be read at each look: the young, who may be between fork and exec, and the marked."""
         young = self.born_before(_YOUNG_SECONDS)
-        turn = generation % _REFRESH_SHARE
-        return {
-            pid: row
-            for pid, row in previous.processes.items()
-            if pid % _REFRESH_SHARE != turn and row.start < young and row.marker is None and pid not in again
-        }
+        return frozenset(pid for pid, row in rows.items() if row.start >= young or row.marker is not None)
 
     def _cursor(self) -> int | None:
         """The last PID given out in this PID namespace: field 5 of loadavg, read through our own /proc."""
