@@ -85,7 +85,8 @@ class Foreground:
         )
         held = any(holder.service != self._name for holder in port.holders)
         if (runs or held) and not self._flags.force:
-            raise Refused(self._refusal(seen, port, runs=runs), hint=self._choices(runs=runs))
+            unseen = any(holder.pid is None for holder in port.holders)
+            raise Refused(self._refusal(seen, port, runs=runs), hint=self._choices(runs=runs, unseen=unseen))
         if (runs or held) and self._project.production:
             raise Refused(freeing.production_steps(port, self._project.environment))
         if runs or held or self._flags.reload or self._flags.workers:
@@ -131,10 +132,14 @@ class Foreground:
             ]
         )
 
-    def _choices(self, *, runs: bool) -> str:
-        stop = f"devtasks serve --stop --port {self._target.port}, " if runs else ""
-        force = "" if self._project.production else "--force to take it over, "
-        return f"{stop}{force}or another --port"
+    def _choices(self, *, runs: bool, unseen: bool = False) -> str:
+        port = self._target.port
+        choices = [f"devtasks serve --stop --port {port}"] if runs else []
+        if unseen:
+            choices.append(f"sudo devtasks free-port --port {port}")
+        elif not self._project.production:
+            choices.append("--force to take it over")
+        return ", ".join([*choices, "or another --port" if choices else "choose another --port"])
 
     # --- the server ---------------------------------------------------------------------------------------
 
