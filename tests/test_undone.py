@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import subprocess
 from contextlib import closing
@@ -53,7 +55,13 @@ def alone(scratch: Scratch, monkeypatch: pytest.MonkeyPatch) -> Scratch:
 
 
 def services_of(scratch: Scratch) -> list[Any]:
-    return [one for one in marked("SPT_NOENV=1") if str(scratch.root) in one.name or "main.py" in one.name]
+    """What this project's starts have launched: other tests, and other suites, run `main.py`, too."""
+    found = []
+    for one in marked("SPT_NOENV=1"):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/{one.pid}/cwd").startswith(os.path.realpath(scratch.root)):
+                found.append(one)
+    return found
 
 
 @pytest.mark.parametrize("call", ["identity", "pin"])
