@@ -47,8 +47,9 @@ def as_json(rows: Sequence[Row]) -> str:
 def machine() -> str:
     """What it was measured on, and how busy that was."""
     load = os.getloadavg()[0]
+    kernel = ".".join(platform.release().split(".")[:2])
     return (
-        f"{platform.system()} {platform.release()}, {os.cpu_count()} CPUs, Python {platform.python_version()}; "
+        f"{platform.system()} {kernel}, {os.cpu_count()} CPUs, Python {platform.python_version()}; "
         f"load at the end {load:.1f}. Times are the least of all runs, medians in parentheses."
     )
 
