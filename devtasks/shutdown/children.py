@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from devtasks.model import Identity
-from devtasks.shutdown.family import Family
+from devtasks.shutdown.family import Family, Turn
 from devtasks.shutdown.registry import Registry
 from devtasks.values import Value
 
@@ -41,6 +41,7 @@ class Children:
         self._say = say
         self._asked: set[int] = set()
         self._family: Family | None = None  # of those that were asked to end
+        self._turn = Turn()
         self._forced = False
 
     def start(
@@ -79,7 +80,7 @@ class Children:
         alive = [child for child in self.all if child.process.poll() is None]
         for child in alive:
             self._asked.add(child.process.pid)
-        self._family = Family(self._registry.world, _identities(alive))
+        self._family = Family(self._registry.world, _identities(alive), self._turn)
         self._family.ask(math.inf)
         for child in alive:
             code = child.process.wait()
@@ -89,8 +90,9 @@ class Children:
     def force(self) -> list[str]:
         """Kill what is left. A line for each child that did not end by itself."""
         self._forced = True
+        self._turn.force()
         left = [child for child in self.all if child.process.poll() is None]
-        family = self._family or Family(self._registry.world, _identities(left))
+        family = self._family or Family(self._registry.world, _identities(left), self._turn)
         family.kill(_KILL_SECONDS)
         lines = [f"{child} killed" for child in left]
         return lines + [f"PID {row.pid} is still alive" for row in family.left]

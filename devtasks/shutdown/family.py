@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -14,6 +15,27 @@ _ROUNDS: Final = 10  # of stopping and looking again
 _WAIT_SECONDS: Final = 0.5  # the longest sleep of a thread whose caller may be gone
 
 
+class Turn:
+    """Whose turn it is to signal. From force on nobody asks any more, in whatever thread: the CONT that follows a
+    TERM would wake what was stopped to be killed, and it would go on forking.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._forced = False
+
+    def force(self) -> None:
+        with self._lock:
+            self._forced = True
+
+    def ask(self, handle: Handle, signal: str) -> None:
+        """Send `signal`, and CONT: a stopped process cannot handle what it was sent."""
+        with self._lock:
+            if not self._forced:
+                handle.send(signal)
+                handle.send("CONT")
+
+
 class Family:
     """`roots` and all their descendants, as far as they belong to the same run. Found before the first signal:
     afterwards an orphan is nobody's child.
@@ -22,8 +44,9 @@ class Family:
     its own (a browser, a terminal multiplexer), each with what it started.
     """
 
-    def __init__(self, world: World, roots: Iterable[Identity]) -> None:
+    def __init__(self, world: World, roots: Iterable[Identity], turn: Turn | None = None) -> None:
         self._world = world
+        self._turn = turn or Turn()
         self._roots = frozenset(roots)
         self._members: dict[int, Process] = {}
         self._look()
@@ -43,6 +66,7 @@ class Family:
         the replacement of a killed parent's child is nobody's.
         """
         deadline = self._world.monotonic() + seconds
+        self._turn.force()
         stopped: set[int] = set()
         for _ in range(_ROUNDS):
             fresh = {row.pid for row in self.left} - stopped
@@ -102,9 +126,10 @@ class Family:
                 if handle is None:
                     continue
                 handles.append(handle)
-                handle.send(signal)
                 if signal == "TERM":
-                    handle.send("CONT")  # a stopped process cannot handle what it was sent
+                    self._turn.ask(handle, signal)
+                else:
+                    handle.send(signal)
         if keep:
             return handles
         for handle in handles:
