@@ -116,9 +116,15 @@ class Stage:
         """After an interruption or failure: also what was being started when it came, known to nobody yet."""
         if self.shop.exists():
             self.devtasks("force-clean")
-        for process in self.inhabitants():
+        wait_until(self._nobody_is_left, 5, f"something still runs in {self.folder}")
+
+    def _nobody_is_left(self) -> bool:
+        """Look once, and kill what is found: it may have been forking meanwhile, so one look is not enough."""
+        found = self.inhabitants()
+        for process in found:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
+        return not found
 
     def check_out(self) -> None:
         """Make both checkouts, the shop's on ports of its own."""
