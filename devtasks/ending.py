@@ -19,6 +19,7 @@ class Target:
     handle: Handle | None = None
     sent: list[str] = field(default_factory=list)
     gone: bool = False
+    held: bool = False  # it was sent STOP, so that it replaces nobody
     trouble: str | None = None  # why it cannot be signalled
 
     @property
@@ -37,6 +38,11 @@ class Ending:
     killing_since: float | None = None
     given_up: bool = False
     targets: dict[int, Target] = field(default_factory=dict)
+
+    @property
+    def killed_before(self) -> bool:
+        """Whether a round of killing is over; who is alive now came after it, or takes his time to die."""
+        return any(target.gone and "KILL" in target.sent for target in self.targets.values())
 
     @property
     def live(self) -> list[Target]:

@@ -73,6 +73,7 @@ class Stopper:
         finally:
             for ending in self._endings.values():
                 for target in ending.targets.values():
+                    self._release(target)
                     self._unpin(target)
         self._note_stopping([ending.name for ending in self._endings.values() if ending.live], over=True)
         return Ended(endings=self._endings, observation=self._seen, interrupted=self._interrupted)
@@ -117,6 +118,7 @@ class Stopper:
             if ending.killing_since is not None and any(ending.signal not in t.sent for t in ending.able)
         ]
         with self._frozen(killing):
+            self._hold(killing)
             young = self._world.born_before(_YOUNG_SECONDS)
             doubtful: list[tuple[Target, str]] = []
             for ending in self._endings.values():
@@ -131,6 +133,36 @@ class Stopper:
                         self._send(target, ending.signal)
             for target, name in self._rechecked(doubtful):
                 self._send(target, name)
+
+    def _hold(self, services: list[str]) -> None:
+        """Stop what replaces itself while it is being killed, until a look finds nobody who still moves.
+
+        What is stopped neither forks nor sees anybody die. Only for services of which some were killed already and
+        more came: all others die in the first round, and nobody sees them stopped.
+        """
+        again = [self._endings[name] for name in services if self._endings[name].killed_before]
+        while any(self._world.monotonic() < ending.deadline() for ending in again):
+            moving = [target for ending in again for target in ending.able if not target.sent and not target.held]
+            if not moving:
+                return
+            young = self._world.born_before(_YOUNG_SECONDS)
+            for target in moving:
+                self._pin(target)
+            pinned = [target for target in moving if not target.gone and target.trouble is None]
+            doubtful = [(target, "STOP") for target in pinned if _doubtful(target.match, young)]
+            self._rechecked(doubtful)
+            for target in pinned:
+                if not target.gone:
+                    target.held = True
+                    self._deliver(target, "STOP")
+            self._seen, _ = self._observer.newer(self._seen)
+            self._admit()
+
+    def _release(self, target: Target) -> None:
+        """Let it go on, where it was held and is not killed after all."""
+        if target.held and "KILL" not in target.sent:
+            target.held = False
+            self._deliver(target, "CONT")
 
     def _rechecked(self, doubtful: list[tuple[Target, str]]) -> list[tuple[Target, str]]:
         """Read the evidence for pinned processes again; those for which it still holds."""
@@ -152,6 +184,7 @@ class Stopper:
         for ending in self._endings.values():
             if ending.targets.get(target.pid) is target:
                 del ending.targets[target.pid]
+        self._release(target)
         self._unpin(target)
 
     def _unpin(self, target: Target) -> None:
@@ -179,25 +212,27 @@ class Stopper:
     def _send(self, target: Target, name: str) -> None:
         if target.trouble is not None:
             return
+        # a stopped process cannot handle what it was sent
+        self._deliver(target, *((name,) if name == "KILL" else (name, "CONT")))
+        if target.trouble is not None:
+            return
+        target.sent.append(name)
+        if not target.gone:
+            self._sent(target.pid, name)
+
+    def _deliver(self, target: Target, *names: str) -> None:
         handle = target.handle
         try:
             handle = handle or self._world.pin(target.match.process)
-            alive = handle is not None and handle.send(name)
-            if alive and handle is not None and name != "KILL":
-                handle.send("CONT")  # a stopped process cannot handle what it was sent
+            alive = [handle is not None and handle.send(name) for name in names]
+            target.gone = target.gone or not alive[0]
         except PermissionError:
             target.trouble = _NOT_ALLOWED
-            return
         except OSError as error:
             target.trouble = f"could not be signalled: {error.strerror}"
-            return
         finally:
             if handle is not None and target.handle is None:
                 handle.close()
-        target.sent.append(name)
-        if alive:
-            self._sent(target.pid, name)
-        target.gone = target.gone or not alive
 
     def _wait(self, endings: list[Ending]) -> None:
         """Until all that one of them has asked are gone, or a rung is over."""
