@@ -30,6 +30,12 @@ def test(c: Context, args: str = "") -> None:  # noqa: PT028 - a task, not a tes
 
 
 @task
+def soak(c: Context) -> None:
+    """Run at full length what the suite runs scaled down."""
+    python(c, "-m pytest -n auto -m soak")
+
+
+@task
 def demo(_c: Context) -> None:
     """Show the point on real servers, in under a minute."""
     from examples.demo import main
