@@ -244,7 +244,9 @@ class FakeWorld:
         self.log.append((self.time, actor.pid, name))
         if actor.on_signal is not None:
             actor.on_signal(name)
-        if name == "CONT" and actor.state == "T":
+        if name == "STOP":
+            actor.state = "T"
+        elif name == "CONT" and actor.state == "T":
             actor.state = "S"
             if actor.pending is not None:
                 self._die_of(actor, actor.pending)

@@ -394,6 +394,62 @@ def test_what_replaces_itself_and_ignores_the_signal_is_killed(site: Site) -> No
     assert site.world.time < 1000.6
 
 
+def surround(site: Site, count: int) -> list[Actor]:
+    """Processes that replace each other: who dies has a successor 1 ms later, as long as one can see it."""
+    ring: list[Actor] = []
+
+    def join(above: Actor) -> None:
+        member = site.world.add("member", parent=above, session=None)
+        member.on_end = lambda: site.world.after(0.001, replaced)
+        ring.append(member)
+
+    def replaced() -> None:
+        able = [one for one in ring if one.alive and one.state != "T"]
+        if able:
+            join(able[0])
+
+    main = site.run()
+    for _ in range(count):
+        join(main)
+    return ring
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+@pytest.mark.parametrize("force", [True, False])
+def test_what_replaces_each_other_is_held_still(site: Site, force: bool, trusted: bool) -> None:
+    site.world.cursor_trusted = trusted
+    site.configure(timeout_seconds=0.5)
+    ring = surround(site, 20)
+    ending = site.web(force=force)
+    assert not ending.survivors
+    assert not [one for one in ring if one.alive]
+    assert site.world.time < 1001
+
+
+def test_what_is_held_and_spared_goes_on(site: Site) -> None:
+    """A second Ctrl-C, or a process that turns out not to be ours: nothing stays stopped."""
+    site.configure(timeout_seconds=0.1)
+    ring = surround(site, 20)
+    held: list[Actor] = []
+
+    def interrupt(name: str) -> None:
+        held.extend(one for one in ring if one.state == "T")
+        raise KeyboardInterrupt
+
+    def arm() -> None:
+        for one in ring:
+            one.on_signal = lambda name: interrupt(name) if name == "KILL" and one_is_held() else None
+
+    def one_is_held() -> bool:
+        return any(one.alive and one.state == "T" for one in ring)
+
+    site.world.after(0.1, arm)
+    with pytest.raises(KeyboardInterrupt):
+        site.web(force=False)
+    assert held
+    assert not [one for one in held if one.alive and one.state == "T"]
+
+
 def test_numbers_that_wrap_around(site: Site) -> None:
     site.world.pid_max = 400
     site.world.last_pid = 398
