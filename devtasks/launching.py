@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from devtasks import limiting
 from devtasks.config import envfile
 from devtasks.errors import DevtasksError
 from devtasks.model import Project, Service
@@ -36,11 +37,15 @@ class LaunchError(DevtasksError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launched:
-    """A service that was executed. `runner` is None where runs have no runner (Windows)."""
+    """A service that was executed. `runner` is None where runs have no runner (Windows).
+
+    `lowered`: the resource limits that could not be raised so far, and what they are now; None: none was set.
+    """
 
     pid: int
     runner: int | None
     in_cgroup: bool
+    lowered: Mapping[str, int] | None = None
 
 
 def tool_folders(service: Service, project: Project) -> tuple[str, ...]:
@@ -140,6 +145,7 @@ def launch(
         "input": source,
         "hold": held,
         "cgroup": os.fsencode(cgroup) if cgroup else None,
+        "limits": [(name.upper(), value) for name, value in limiting.resources(service.limits)],
         "exit": os.fsencode(exit_file),
     }
     try:
@@ -177,8 +183,14 @@ def _through_runner(
         answer = runner.stdout.readline().split() if ready else []  # type: ignore[union-attr]
     if not ready:  # stopped, or starved: the run's marker tells what becomes of it
         raise LaunchError(f"{service.name}: its runner (PID {runner.pid}) does not answer")
-    if len(answer) == 3 and answer[0] == b"ok":
-        return Launched(pid=int(answer[1]), runner=runner.pid, in_cgroup=answer[2] == b"1")
+    if len(answer) >= 3 and answer[0] == b"ok":
+        lowered = (word.decode().lower().partition("=") for word in answer[3:])
+        return Launched(
+            pid=int(answer[1]),
+            runner=runner.pid,
+            in_cgroup=answer[2] == b"1",
+            lowered={name: int(value) for name, _, value in lowered},
+        )
     with contextlib.suppress(ChildProcessError):
         os.waitpid(runner.pid, 0)
     if len(answer) == 3 and answer[0] == b"no":

@@ -61,6 +61,15 @@ class RestartPolicy(Value):
     memory_above_bytes: int | None = None
 
 
+class Limits(Value):
+    """What a service may use at most. None: what the caller may."""
+
+    nofile: int | None = None  # open files of a process
+    nproc: int | None = None  # processes and threads of the user
+    memory_bytes: int | None = None  # of the whole service
+    cpu: float | None = None  # of the whole service; 1.5 is one and a half CPUs
+
+
 class Service(Value):
     """One process tree the project wants to run.
 
@@ -92,6 +101,8 @@ class Service(Value):
     listener: Literal["ours", "any"] = "ours"
     restart: RestartPolicy = RestartPolicy()
     log_max_bytes: int | None = None
+    limits: Limits = Limits()
+    data: tuple[Path, ...] = ()  # folders that outlive it: volumes, where it runs in a container
 
     @property
     def port(self) -> int | None:

@@ -9,8 +9,11 @@ Standard input: a marshalled dict with the keys
     output, error, input      descriptors the service gets as its output, its error output and its input
     hold                      descriptors to keep open for as long as the runner lives
     cgroup                    bytes or None: the folder of a cgroup to move the service into, if it can be
+    limits                    [(str, int)]: resource limits by name ("NOFILE"), soft and hard; above a hard limit
+                              that may not be raised, that is what is set
     exit                      bytes: the file for "PID STATUS EPOCH-SECONDS"; STATUS is negative for a signal
-Standard output: one line, "ok PID MOVED" (MOVED 1: it is in the cgroup) or "no ERRNO WHAT".
+Standard output: one line, "ok PID MOVED [NAME=VALUE ...]" (MOVED 1: it is in the cgroup; then the limits that were
+set to less) or "no ERRNO WHAT".
 
 Executed by path, without site packages: it imports nothing of devtasks and next to nothing else, because each
 run has one of these for as long as it lives.
@@ -46,7 +49,10 @@ def _start(task: dict) -> tuple[int, bytes]:
         try:
             os.setsid()
             if task["cgroup"] and _try(_move_into, task["cgroup"]):
-                os.write(theirs, b"m")
+                os.write(theirs, b"moved\n")
+            what = "limits"
+            for name, value in task["limits"]:
+                _limit(name, value, theirs)
             what = "cwd"
             os.chdir(task["cwd"])
             what = "program"
@@ -59,18 +65,19 @@ def _start(task: dict) -> tuple[int, bytes]:
                 os.close(descriptor)
             os.execve(task["program"], task["argv"], task["env"])
         except OSError as error:
-            os.write(theirs, f"{error.errno} {what}".encode())
+            os.write(theirs, f"failed {error.errno} {what}".encode())
         finally:
             os._exit(127)
     os.close(theirs)
-    answer = _everything_from(ours)
+    told = [line.partition(b" ") for line in _everything_from(ours).split(b"\n")]
     os.close(ours)
-    moved = answer[:1] == b"m"
-    failure = answer[1:] if moved else answer
-    if failure:
-        os.waitpid(pid, 0)
-        return 0, b"no " + failure + b"\n"
-    return pid, b"ok %d %d\n" % (pid, moved)
+    for word, _, rest in told:
+        if word == b"failed":
+            os.waitpid(pid, 0)
+            return 0, b"no " + rest + b"\n"
+    lowered = [rest for word, _, rest in told if word == b"limit"]
+    moved = any(word == b"moved" for word, _, _ in told)
+    return pid, b" ".join([b"ok %d %d" % (pid, moved), *lowered]) + b"\n"
 
 
 def _attend(main_pid: int, exit_file: bytes) -> None:
@@ -103,6 +110,18 @@ def _move_into(cgroup: bytes) -> None:
         os.write(descriptor, b"0")
     finally:
         os.close(descriptor)
+
+
+def _limit(name: str, value: int, told: int) -> None:
+    import resource
+
+    number = getattr(resource, "RLIMIT_" + name)
+    try:
+        resource.setrlimit(number, (value, value))
+    except (OSError, ValueError):  # ValueError stands for EPERM, too
+        hard = resource.getrlimit(number)[1]
+        resource.setrlimit(number, (hard, hard))
+        os.write(told, b"limit %s=%d\n" % (name.encode(), hard))
 
 
 def _write_new(path: bytes, data: bytes) -> None:

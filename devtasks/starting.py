@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from devtasks import launching
+from devtasks import launching, limiting
 from devtasks.errors import DevtasksError, Interrupted, Refused
 from devtasks.model import Process, Run, Service
 from devtasks.observing import Observation, Observer
@@ -244,7 +244,8 @@ class Starter:
         streams = self._open_streams(service)
         cgroups = cgroup_prefix(self._project, service.name)
         self._world.clear_cgroups(cgroups)  # what a start left that was killed before it launched anything
-        cgroup = self._world.make_cgroup(cgroups + nonce)
+        cgroup = self._world.make_cgroup(cgroups + nonce, limiting.controllers(service.limits))
+        controlled = self._limit(service, cgroup)
         try:
             failure = self._before(service, attempt.env, streams.output)
             if failure is not None:
@@ -272,11 +273,22 @@ class Starter:
                 os.close(descriptor)
             if cgroup is not None:
                 self._world.remove_cgroup(cgroup)  # fails, as it should, while the service is in it
+        held = controlled if launched.in_cgroup else frozenset()
+        root = hasattr(os, "geteuid") and os.geteuid() == 0
+        objection = limiting.objection(service.limits, lowered=launched.lowered, controlled=held, root=root)
+        attempt.note = "; ".join(part for part in (attempt.note, objection) if part) or None
         try:
             return self._record(attempt, launched, cgroup if launched.in_cgroup else None)
         except (KeyboardInterrupt, Interrupted):
             self._waiter.sweep(service, nonce)  # it is not under way yet: nobody else would stop it
             raise
+
+    def _limit(self, service: Service, cgroup: str | None) -> frozenset[str]:
+        """Set the limits of the service's cgroup, where it has one; those that hold."""
+        limits = service.limits
+        if cgroup is None or not limiting.controllers(limits):
+            return frozenset()
+        return self._world.limit_cgroup(cgroup, memory_bytes=limits.memory_bytes, cpu=limits.cpu)
 
     def _open_streams(self, service: Service) -> launching.Streams:
         if self._streams is None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -400,8 +400,11 @@ class FakeWorld:
 
     # --- cgroups ---------------------------------------------------------------------------------------
 
-    def make_cgroup(self, name: str) -> str | None:
+    def make_cgroup(self, name: str, controllers: Collection[str] = ()) -> str | None:
         return None
+
+    def limit_cgroup(self, path: str, *, memory_bytes: int | None, cpu: float | None) -> frozenset[str]:
+        return frozenset()
 
     def remove_cgroup(self, path: str) -> None:
         return None

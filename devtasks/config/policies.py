@@ -1,9 +1,10 @@
-"""The small tables of a service: stop, ready, health and restart."""
+"""The small tables of a service: stop, ready, health, restart and limits."""
 
 from __future__ import annotations
 
 from devtasks.config.readers import (
     HTTP_TARGET,
+    cpus,
     flag,
     matching,
     one_of,
@@ -16,7 +17,7 @@ from devtasks.config.readers import (
     words,
 )
 from devtasks.config.section import Section
-from devtasks.model import HealthProbe, ReadyProbe, RestartPolicy, StopPolicy
+from devtasks.model import HealthProbe, Limits, ReadyProbe, RestartPolicy, StopPolicy
 from devtasks.values import Value
 
 _http = matching(HTTP_TARGET, 'a path like "/health" or a URL like "http://{host}:{port}/health"')
@@ -105,6 +106,19 @@ def read_restart(section: Section | None) -> RestartPolicy:
         section.problem("backoff", f"{policy.backoff_seconds:g} seconds exceed {limit}; raise that too")
     section.finish()
     return policy
+
+
+def read_limits(section: Section | None) -> Limits:
+    if section is None:
+        return Limits()
+    limits = Limits(
+        nofile=section.take("nofile", whole(16, 2**30), None),
+        nproc=section.take("nproc", whole(1, 2**22), None),
+        memory_bytes=section.take("memory", size, None),
+        cpu=section.take("cpu", cpus, None),
+    )
+    section.finish()
+    return limits
 
 
 def _read_question(section: Section, *, has_port: bool) -> _Question:

@@ -22,6 +22,7 @@ HTTP_TARGET = r"^(/[!-~]*|https?://[!-.0-~][!-~]*)$"
 LONGEST_SECONDS = 1_000_000
 LONGEST_NAME = 100
 LARGEST_BYTES = 2**60
+MOST_CPUS = 8192
 
 _UNIT_BYTES = {
     "": 1,
@@ -115,6 +116,13 @@ def size(value: Any) -> int:
         wanted = 'a size above 0, like "10MiB", "500MB" or a whole number of bytes'
         raise Mistake(f"must be {wanted}, not {shown(value)}")
     return max(1, int(float(match[1]) * _UNIT_BYTES[match[2]]))
+
+
+def cpus(value: Any) -> float:
+    """A number of CPUs, which may be a fraction. The kernel takes no share below a hundredth."""
+    if not _is_number(value) or not 0.01 <= value <= MOST_CPUS:
+        raise Mistake(f"must be a number of CPUs from 0.01 to {MOST_CPUS}, as in 1.5, not {shown(value)}")
+    return float(value)
 
 
 def regex(value: Any) -> str:

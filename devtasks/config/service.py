@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from devtasks.config.policies import read_health, read_ready, read_restart, read_stop
+from devtasks.config.policies import read_health, read_limits, read_ready, read_restart, read_stop
 from devtasks.config.readers import (
     FILE_PATH,
     HOST,
@@ -104,6 +104,8 @@ def read_service(
         listener=section.take("listener", one_of("ours", "any"), "ours"),  # type: ignore[arg-type]
         restart=read_restart(section.section("restart")),
         log_max_bytes=section.take("log_max_bytes", size, None),
+        limits=read_limits(section.section("limits")),
+        data=tuple(_absolute(root, path) for path in section.take("data", array(file_path, unique=True), ())),
     )
     section.finish()
     _check_tokens(section, template, files, has_port=has_port, instances=instances)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Literal, Protocol
 
 from devtasks.model import Details, Endpoint, Identity, Process, Snapshot
@@ -123,8 +123,14 @@ class World(Protocol):
     def started_at(self, process: Process) -> float:
         """When it was started, in seconds since the epoch."""
 
-    def make_cgroup(self, name: str) -> str | None:
-        """Make a cgroup under our own; its folder, or None where that is not possible."""
+    def make_cgroup(self, name: str, controllers: Collection[str] = ()) -> str | None:
+        """Make a cgroup under our own; its folder, or None where that is not possible.
+
+        Where `controllers` are wanted, it may be made beside our own: where most of them are to be had.
+        """
+
+    def limit_cgroup(self, path: str, *, memory_bytes: int | None, cpu: float | None) -> frozenset[str]:
+        """Limit what all in a cgroup use together; the controllers ("memory", "cpu") that do from now on."""
 
     def remove_cgroup(self, path: str) -> None:
         """Remove an empty cgroup; one in use stays."""

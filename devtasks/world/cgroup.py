@@ -10,21 +10,42 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Collection, Mapping
 
 _FREEZE_SECONDS = 0.5
 
 
-def make(name: str) -> str | None:
-    """Make a cgroup called `name` under the caller's own; its folder, or None where there is none to be had."""
-    parent = _own()
-    if parent is None:
+def make(name: str, controllers: Collection[str] = ()) -> str | None:
+    """Make a cgroup called `name` under the caller's own; its folder, or None where there is none to be had.
+
+    A cgroup with processes in it, as our own is, hands no controllers down, except the root of all. So where
+    `controllers` are wanted and the one above ours has more of them to give, it is made there.
+    """
+    own = _own()
+    if own is None:
         return None
+    parent = max(_parents(own), key=lambda folder: len(_offered(folder, controllers))) if controllers else own
     path = os.path.join(parent, name)
     try:
         os.mkdir(path)
     except OSError:
         return None
     return path
+
+
+def limit(path: str, values: Mapping[str, str]) -> frozenset[str]:
+    """Write `values` ("memory.max") into the control files of a cgroup; the names of those that took."""
+    done = set()
+    for name, value in values.items():
+        with contextlib.suppress(OSError):
+            # Without O_CREAT: a file that the kernel did not make would limit nothing
+            descriptor = os.open(os.path.join(path, name), os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(descriptor, value.encode())
+            finally:
+                os.close(descriptor)
+            done.add(name)
+    return frozenset(done)
 
 
 def remove(path: str) -> None:
@@ -35,14 +56,13 @@ def remove(path: str) -> None:
 
 
 def clear(prefix: str) -> None:
-    """Remove those cgroups under the caller's own that are called `prefix` and a nonce, and are empty."""
-    parent = _own()
-    if parent is None:
-        return
-    with contextlib.suppress(OSError):
-        for name in os.listdir(parent):
-            if name.startswith(prefix) and "-" not in name[len(prefix) :]:  # web- begins web-api- too
-                remove(os.path.join(parent, name))
+    """Remove those cgroups where `make` makes them that are called `prefix` and a nonce, and are empty."""
+    own = _own()
+    for parent in _parents(own) if own is not None else ():
+        with contextlib.suppress(OSError):
+            for name in os.listdir(parent):
+                if name.startswith(prefix) and "-" not in name[len(prefix) :]:  # web- begins web-api- too
+                    remove(os.path.join(parent, name))
 
 
 def members(path: str) -> tuple[int, ...] | None:
@@ -76,6 +96,28 @@ def freeze(path: str, frozen: bool) -> bool:
                 return True
         time.sleep(0.001)
     return not frozen
+
+
+def _parents(own: str) -> tuple[str, ...]:
+    """Where a cgroup may be made: under our own, or the one above, if we may move processes there."""
+    above = os.path.dirname(own)
+    return (own, above) if os.access(os.path.join(above, "cgroup.procs"), os.W_OK) else (own,)
+
+
+def _offered(parent: str, controllers: Collection[str]) -> set[str]:
+    """Those of `controllers` that a cgroup made in `parent` has. What can be handed down from now on, is."""
+    control = os.path.join(parent, "cgroup.subtree_control")
+    try:
+        for missing in set(controllers) - set(_words(control)):
+            limit(parent, {"cgroup.subtree_control": f"+{missing}"})
+        return set(controllers) & set(_words(control))
+    except OSError:
+        return set()
+
+
+def _words(path: str) -> list[str]:
+    with open(path, encoding="ascii") as file:
+        return file.read().split()
 
 
 def _own() -> str | None:

@@ -7,7 +7,7 @@ import errno
 import os
 import select
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from devtasks.model import Details, Endpoint, Identity, Process, Snapshot
 from devtasks.values import replace
@@ -17,6 +17,7 @@ from devtasks.world.pidfd import PidHandle, pidfd_open
 _FIRST_PID_AFTER_WRAP = 300  # RESERVED_PIDS in the kernel's pid.c: lower ones are given out once per boot
 _YOUNG_SECONDS = 3  # a process this young may be between fork and exec, whatever its row said before
 _REFRESH_SHARE = 128  # of the rows known before, one in so many is read again at each look
+_CPU_PERIOD = 100_000  # microseconds, the default of cpu.max: a quota of as many is one CPU
 _SPARE_DESCRIPTORS = 12  # for reading /proc, for the state and for files, while processes are pinned
 
 
@@ -277,8 +278,14 @@ class LinuxWorld:
 
     # --- cgroups ---------------------------------------------------------------------------------------
 
-    def make_cgroup(self, name: str) -> str | None:
-        return cgroup.make(name)
+    def make_cgroup(self, name: str, controllers: Collection[str] = ()) -> str | None:
+        return cgroup.make(name, controllers)
+
+    def limit_cgroup(self, path: str, *, memory_bytes: int | None, cpu: float | None) -> frozenset[str]:
+        values = {"memory.max": str(memory_bytes)} if memory_bytes is not None else {}
+        if cpu is not None:
+            values["cpu.max"] = f"{round(cpu * _CPU_PERIOD)} {_CPU_PERIOD}"
+        return frozenset(name.partition(".")[0] for name in cgroup.limit(path, values))
 
     def remove_cgroup(self, path: str) -> None:
         cgroup.remove(path)

@@ -13,7 +13,7 @@ import os
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import psutil
 
@@ -276,8 +276,11 @@ class PortableWorld:
 
     # --- cgroups: there are none, or not for us ----------------------------------------------------------
 
-    def make_cgroup(self, name: str) -> str | None:
+    def make_cgroup(self, name: str, controllers: Collection[str] = ()) -> str | None:
         return None
+
+    def limit_cgroup(self, path: str, *, memory_bytes: int | None, cpu: float | None) -> frozenset[str]:
+        return frozenset()
 
     def remove_cgroup(self, path: str) -> None:
         return None
