@@ -5,6 +5,7 @@ The keys of the JSON shapes in docs/json.md are these fields; whatever else is h
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from devtasks.model import Evidence, Rule
@@ -53,6 +54,22 @@ class Status(Value):
         if states & {"stopped", "foreign"}:
             return 3
         return 4 if states & {"elsewhere", "starting"} else 0
+
+
+class Trail(Value):
+    """What was seen of one service before, oldest first; the last is the frame's own. Nothing seen is 0."""
+
+    cpu_percent: tuple[float, ...]
+    rss_bytes: tuple[float, ...]
+    memory_above_bytes: int | None = None  # from where on a watcher restarts it
+
+
+class Frame(Value):
+    """One look of a live view, at `at` seconds since the epoch."""
+
+    at: float
+    status: Status
+    trails: Mapping[str, Trail]  # by service
 
 
 class ProcessRow(Value):
@@ -252,6 +269,6 @@ class Proposal(Value):
         return self.path is not None
 
 
-Looked = Status | Processes | ExplainReport | LogLines | Ports
+Looked = Status | Frame | Processes | ExplainReport | LogLines | Ports
 Acted = StartReport | StopReport | RestartReport | ServeReport | CleanReport | Proposal
 Anything = Looked | Acted

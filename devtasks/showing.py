@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from devtasks.errors import UsageError
+from devtasks.metering import Meter
 from devtasks.model import Match, Process, Project, Rejection, Service
 from devtasks.observing import Observation, Observer
 from devtasks.outcomes import (
@@ -28,13 +29,16 @@ from devtasks.world import World
 class Showing:
     """Turns one observation into what people and programs read."""
 
-    def __init__(self, observer: Observer, seen: Observation) -> None:
+    def __init__(self, observer: Observer, seen: Observation, meter: Meter | None = None) -> None:
+        """Without a `meter` CPU is measured since the last look on record, and this one is recorded."""
         self._observer = observer
         self._world = observer.world
         self._project: Project = observer.project
         self._seen = seen
-        self._usage = self._world.usage(seen.pids())
-        self._cpu = self._cpu_percents()
+        self._meter = meter or Meter(self._world, self._world.now, observer.state.previous_usage())
+        self._meter.look(seen)
+        if meter is None:
+            observer.state.record_usage(self._meter.samples)
 
     # --- status -------------------------------------------------------------------------------------------
 
@@ -54,7 +58,7 @@ class Showing:
         state, detail = self._state(service, standing, holder)
         main = standing.main
         pids = [match.process.pid for match in matches]
-        percents = [self._cpu[pid] for pid in pids if pid in self._cpu]
+        sizes = self._meter.rss_bytes
         return ServiceStatus(
             name=service.name,
             state=state,
@@ -63,8 +67,8 @@ class Showing:
             ports=service.ports,
             uptime_seconds=self._world.now() - self._world.started_at(main) if main is not None else None,
             restarts=0,
-            cpu_percent=round(sum(percents), 1) if percents else None,
-            rss_bytes=sum(self._usage[pid][1] for pid in pids if pid in self._usage) if pids else None,
+            cpu_percent=self._meter.trees.get(service.name),
+            rss_bytes=sum(sizes[pid] for pid in pids if pid in sizes) if pids else None,
             processes=len(pids),
             holder=holder,
             detail=detail,
@@ -148,8 +152,8 @@ class Showing:
                     command=command_line(match.process),
                     cwd=details[match.process.pid].cwd if match.process.pid in details else None,
                     started_at=self._world.started_at(match.process),
-                    cpu_percent=self._cpu.get(match.process.pid),
-                    rss_bytes=self._usage.get(match.process.pid, (0.0, None))[1],
+                    cpu_percent=self._meter.percents.get(match.process.pid),
+                    rss_bytes=self._meter.rss_bytes.get(match.process.pid),
                     ports=ports.get(match.process.pid, ()),
                     evidence=self._seen.judge.evidence(match),
                 )
@@ -210,25 +214,6 @@ class Showing:
 
     def _row(self, pid: int) -> Process | None:
         return self._seen.table.processes.get(pid) or self._world.reread([pid]).get(pid)
-
-    def _cpu_percents(self) -> dict[int, float]:
-        """CPU since the last recorded observation of the same process; records this one."""
-        state = self._observer.state
-        previous = state.previous_usage()
-        now = self._world.now()
-        found: dict[int, float] = {}
-        record = {}
-        for pid, (seconds, _) in self._usage.items():
-            row = self._seen.table.processes.get(pid)
-            if row is None:
-                continue
-            identity = f"{self._world.boot}/{self._world.namespace}/{pid}/{row.start}"
-            record[str(pid)] = (identity, seconds, now)
-            before = previous.get(str(pid))
-            if before is not None and before[0] == identity and now > before[2]:
-                found[pid] = round(max(0.0, seconds - before[1]) / (now - before[2]) * 100, 1)
-        state.record_usage(record)
-        return found
 
 
 def rejected_row(world: World, item: Rejection) -> RejectedRow:

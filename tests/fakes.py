@@ -57,6 +57,8 @@ class Actor:
     cgroup: str | None = None
     dies_of: frozenset[str] = DEADLY
     lingers: float = 0.0  # seconds between a deadly signal and the end
+    cpu_seconds: float = 0.0
+    reaped_seconds: float = 0.0
     refuses: bool = False  # belongs to somebody else: may not be signalled
     unpinnable: bool = False
     visible_at: float = 0.0
@@ -390,7 +392,10 @@ class FakeWorld:
             self._advance(min(deadline, self._events[0][0]) if self._events else deadline)
 
     def usage(self, pids: Iterable[int]) -> dict[int, tuple[float, int]]:
-        return {pid: (0.0, 0) for pid in pids if pid in self.actors}
+        return {pid: (self.actors[pid].cpu_seconds, 0) for pid in pids if pid in self.actors}
+
+    def reaped_seconds(self, pids: Iterable[int]) -> dict[int, float]:
+        return {pid: self.actors[pid].reaped_seconds for pid in pids if pid in self.actors}
 
     def born_before(self, seconds: float) -> int:
         return int((self.time - seconds) * TICKS)

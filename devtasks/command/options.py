@@ -36,6 +36,14 @@ def _seconds(text: str) -> float:
     return _number(text, 0, LONGEST_SECONDS, "a number of seconds")
 
 
+def _interval(text: str) -> float:
+    return _number(text, 0.1, LONGEST_SECONDS, "a number of seconds")
+
+
+def _count(text: str) -> int:
+    return _whole(text, 1, 999_999_999, "a number of times")
+
+
 def _days(text: str) -> float:
     return _number(text, 0, 36_500, "a number of days")
 
@@ -98,6 +106,8 @@ FLAGS: Mapping[str, Flag] = {
     "keep_logs": Flag("Leave the log files where they are."),
     "older_than": Flag("Logs untouched for this many DAYS are stale (default 7).", "DAYS", _days),
     "lines": Flag("The last LINES of each service (default 20).", "LINES", _lines),
+    "interval": Flag("SECONDS between two looks (default 1).", "SECONDS", _interval),
+    "count": Flag("End after COUNT looks.", "COUNT", _count),
     "udp": Flag("Show the UDP ports of the same numbers, too."),
     "pid": Flag("The process to explain.", "PID", _pid),
     "port": Flag("PORT to use instead of the configured one.", "PORT", _port),
@@ -124,6 +134,8 @@ class Flags(Value):
     keep_logs: bool = False
     older_than: float = 7.0
     lines: int = 20
+    interval: float = 1.0
+    count: int | None = None
     udp: bool = False
     pid: int | None = None
     port: int | None = None

@@ -56,6 +56,8 @@ def perform(
             flags = replace(flags, dry_run=True)
         names = flags.only if service is None else (service,)
         call = Call(folder=folder, names=names, flags=flags, environ=environ)
+        if verb == "top":
+            return _top(call, output)
         outcome = _outcome(verb, call, output.tell)
         output.report(outcome, why=flags.why)
         return exit_code(outcome, flags)
@@ -158,6 +160,16 @@ def _outcome(verb: str, call: Call, tell: Callable[[str], None]) -> outcomes.Any
     with closing(verbs.scope(_project(verb, call), tell=tell)) as scope:
         _check_names(call.names, scope.project)
         return _IN_A_PROJECT[verb](scope, call)
+
+
+def _top(call: Call, output: Output) -> int:
+    from devtasks.top.command import top
+
+    flags = call.flags
+    with closing(verbs.scope(_project("top", call), tell=output.tell)) as scope:
+        _check_names(call.names, scope.project)
+        top(scope, call.names, output, interval_seconds=flags.interval, count=flags.count)
+    return 0
 
 
 def _init(call: Call) -> outcomes.Proposal:

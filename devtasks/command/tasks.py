@@ -92,6 +92,12 @@ VERBS = (
         flags=("only", "why", "json", "color"),
     ),
     Verb(
+        name="top",
+        topic=LOOK,
+        help="Watch CPU and memory of each service.",
+        flags=("only", "interval", "count", "json", "color"),
+    ),
+    Verb(
         name="explain",
         topic=LOOK,
         help="Show why a process is the project's, or is not.",

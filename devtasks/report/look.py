@@ -79,9 +79,14 @@ def columns(text: str) -> int:
 
 def look_for(stream: TextIO | None, *, color: str = "auto", environ: Mapping[str, str] = os.environ) -> Look:
     """The look that suits `stream`. `color` is the flag: auto, always or never."""
+    colored = _colored(stream, color, environ)
+    if colored and sys.platform == "win32":
+        from colorama import just_fix_windows_console
+
+        just_fix_windows_console()
     return Look(
         width=min(max(shutil.get_terminal_size((80, 24)).columns, _NARROWEST), _WIDEST),
-        color=_colored(stream, color, environ),
+        color=colored,
         unicode=_unicode(stream, environ),
         forge="github"
         if environ.get("GITHUB_ACTIONS") == "true"

@@ -10,7 +10,7 @@ from devtasks.report.look import Look, Tone, columns
 from devtasks.report.words import aligned, counted, duration, rejected, size, wrapped
 from devtasks.store.logs import printable
 
-_STATE_TONES: dict[str, Tone] = {
+STATE_TONES: dict[str, Tone] = {
     "running": "good",
     "starting": "odd",
     "stopped": "dim",
@@ -23,6 +23,10 @@ def render(outcome: outcomes.Looked, look: Look, *, why: bool) -> list[str]:
     match outcome:
         case outcomes.Status():
             return status(outcome, look)
+        case outcomes.Frame():
+            from devtasks.report import top
+
+            return top.lines(outcome, look)
         case outcomes.Processes():
             return processes(outcome, look, why=why)
         case outcomes.ExplainReport():
@@ -44,8 +48,8 @@ def status(report: outcomes.Status, look: Look) -> list[str]:
         wanted.insert(2, "HEALTH")
     if any(row.restarts for row in report.services):
         wanted.append("RESTARTS")
-    table = [[_status_cell(row, column) for column in wanted] for row in report.services]
-    painted = {row.state: _STATE_TONES.get(row.state, "bad") for row in report.services}
+    table = [[status_cell(row, column) for column in wanted] for row in report.services]
+    painted = {row.state: STATE_TONES.get(row.state, "bad") for row in report.services}
     lines = aligned([wanted, *table])
     out = [heading, look.paint(lines[0], "dim")]
     for row, line in zip(report.services, lines[1:], strict=True):
@@ -59,7 +63,7 @@ def status(report: outcomes.Status, look: Look) -> list[str]:
     return out
 
 
-def _status_cell(row: outcomes.ServiceStatus, column: str) -> str:
+def status_cell(row: outcomes.ServiceStatus, column: str) -> str:
     match column:
         case "SERVICE":
             return row.name

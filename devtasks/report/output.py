@@ -14,7 +14,7 @@ from typing import TextIO
 from devtasks import outcomes
 from devtasks.errors import DevtasksError
 from devtasks.report import foreign
-from devtasks.report.look import look_for
+from devtasks.report.look import Look, look_for
 
 
 class Output:
@@ -23,6 +23,7 @@ class Output:
     def __init__(self, *, json: bool, color: str = "auto", environ: Mapping[str, str] = os.environ) -> None:
         self.json = json
         self.failure: OSError | None = None  # of writing the report
+        self.closed = False  # whether nobody reads stdout any more, or it cannot be written
         self._color = color
         self._environ = environ
 
@@ -34,8 +35,15 @@ class Output:
         else:
             from devtasks.report import text
 
-            look = look_for(sys.stdout, color=self._color, environ=self._environ)
-            self._write(sys.stdout, text.render(outcome, look, why=why))
+            self._write(sys.stdout, text.render(outcome, self.look(), why=why))
+
+    def look(self) -> Look:
+        """How text looks on stdout, as wide as it is now."""
+        return look_for(sys.stdout, color=self._color, environ=self._environ)
+
+    def raw(self, text: str) -> None:
+        """Text and control sequences of ours to stdout, as they are."""
+        self._put(sys.stdout, text)
 
     def lines(self, lines: Iterable[str]) -> None:
         """Lines of ours to stdout, as they are."""
@@ -65,19 +73,21 @@ class Output:
         self._write(sys.stderr, text.error(str(error), error.hint, look))
 
     def _write(self, stream: TextIO | None, lines: Iterable[str]) -> None:
+        self._put(stream, "".join(f"{line}\n" for line in lines))
+
+    def _put(self, stream: TextIO | None, text: str) -> None:
         if stream is None:  # closed before Python started
             return
         encoding = getattr(stream, "encoding", None) or "utf-8"
-        whole = "".join(f"{line}\n" for line in lines)
         try:
-            stream.write(whole.encode(encoding, "backslashreplace").decode(encoding))
+            stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
             stream.flush()
-        except BrokenPipeError:
-            _silence(stream)
         except OSError as error:
             _silence(stream)
             if stream is sys.stdout:
-                self.failure = error
+                self.closed = True
+                if not isinstance(error, BrokenPipeError):
+                    self.failure = error
 
 
 def _silence(stream: TextIO) -> None:

@@ -37,6 +37,8 @@ def _shape(outcome: outcomes.Anything) -> Shape:
     match outcome:
         case outcomes.Status():
             return _status(outcome)
+        case outcomes.Frame():
+            return {"at": _number(outcome.at), **_status(outcome.status)}
         case outcomes.Processes():
             return _processes(outcome)
         case outcomes.StartReport():

@@ -117,6 +117,9 @@ class World(Protocol):
     def usage(self, pids: Iterable[int]) -> dict[int, tuple[float, int]]:
         """CPU seconds used so far, and resident bytes, of each."""
 
+    def reaped_seconds(self, pids: Iterable[int]) -> dict[int, float]:
+        """CPU seconds that the children of each had used, and theirs: of those that were waited for."""
+
     def born_before(self, seconds: float) -> int:
         """The `start` of a process that is `seconds` old: what is older has a smaller one."""
 

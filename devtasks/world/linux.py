@@ -179,6 +179,14 @@ class LinuxWorld:
                 found[pid] = (seconds, int(columns[21]) * self._page)
         return found
 
+    def reaped_seconds(self, pids: Iterable[int]) -> dict[int, float]:
+        rows = {pid: proc.columns(pid) for pid in pids}
+        return {
+            pid: (int(columns[13]) + int(columns[14])) / self._ticks
+            for pid, columns in rows.items()
+            if len(columns) > 14
+        }
+
     # --- sockets ---------------------------------------------------------------------------------------
 
     def listening(self, ports: Iterable[int]) -> frozenset[int]:

@@ -183,6 +183,14 @@ class PortableWorld:
                     found[pid] = (times.user + times.system, process.memory_info().rss)
         return found
 
+    def reaped_seconds(self, pids: Iterable[int]) -> dict[int, float]:
+        found = {}
+        for pid in pids:
+            with contextlib.suppress(psutil.Error):
+                times = psutil.Process(pid).cpu_times()  # macOS and Windows do not tell: 0, or missing
+                found[pid] = float(getattr(times, "children_user", 0) + getattr(times, "children_system", 0))
+        return found
+
     # --- sockets ---------------------------------------------------------------------------------------
 
     def listening(self, ports: Iterable[int]) -> frozenset[int]:
