@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 from dataclasses import dataclass
 
+from devtasks import recording
 from devtasks.errors import Interrupted
 from devtasks.model import Process, Run, Service
 from devtasks.observing import Observation, Observer
 from devtasks.outcomes import Outcome, Started
+from devtasks.phrases import how_it_ended
 from devtasks.probes import Readiness, reachable
 from devtasks.stopping import Stopper
 from devtasks.store import locks, logs, pidfile, statedir
@@ -57,6 +58,7 @@ class Waiter:
             for one in tuple(self.underway):
                 result = self._result(one, seen, timeout_seconds)
                 if result is not None:
+                    self._state.tell(recording.of_start(result, self._state.asker, at=self._world.now()))
                     results[one.service.name] = result
                     self._done(one)
             if not self.underway:
@@ -223,18 +225,6 @@ class Waiter:
 
     def _run(self, service: Service, nonce: str | None) -> Run | None:
         return next((run for run in self._state.runs(service.name, 5) if run.nonce == nonce), None)
-
-
-def how_it_ended(code: int | None) -> str:
-    """An exit code in words; negative is a signal, None is unknown."""
-    if code is None:
-        return "ended"
-    if code >= 0:
-        return f"exited with code {code}"
-    try:
-        return f"was ended by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was ended by signal {-code}"
 
 
 def _only_lives(service: Service) -> bool:

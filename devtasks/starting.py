@@ -13,15 +13,16 @@ import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from devtasks import launching, limiting
+from devtasks import launching, limiting, recording
 from devtasks.errors import DevtasksError, Interrupted, Refused
 from devtasks.model import Process, Run, Service
 from devtasks.observing import Observation, Observer
 from devtasks.outcomes import Started
 from devtasks.ownership import make_marker
+from devtasks.phrases import how_it_ended
 from devtasks.planning import cgroup_prefix, levels
 from devtasks.probes import Readiness
-from devtasks.readying import LOG_LINES, Begun, Waiter, how_it_ended
+from devtasks.readying import LOG_LINES, Begun, Waiter
 from devtasks.standing import stand
 from devtasks.stopping import Stopper
 from devtasks.store import locks, logs, pidfile, statedir
@@ -323,6 +324,10 @@ class Starter:
             tail = logs.tail(service.log_file, LOG_LINES)
             return self._not_started(attempt, f"{how_it_ended(code)} at once", log_tail=tail)
         self._remember(service, nonce, main, rows.get(launched.runner or 0), cgroup)
+        at = self._world.now()
+        self._state.tell(
+            [recording.of_launch(service.name, main.pid, self._state.asker, port=service.port, at=at)]
+        )
         try:
             pidfile.write(service.pid_file, main.pid)
         except DevtasksError:
@@ -390,7 +395,7 @@ class Starter:
         error: DevtasksError | None = None,
         log_tail: tuple[str, ...] = (),
     ) -> Started:
-        return Started(
+        result = Started(
             name=attempt.service.name,
             outcome="refused" if isinstance(error, Refused) else "exited",
             pid=None,
@@ -400,6 +405,8 @@ class Starter:
             log_tail=log_tail,
             exit_code=error.exit_code if error is not None else 1,
         )
+        self._state.tell(recording.of_start(result, self._state.asker, at=self._world.now()))
+        return result
 
 
 def _is_child_of_run(main: Process, launched: launching.Launched, marker: str) -> bool:

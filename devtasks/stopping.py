@@ -51,6 +51,7 @@ class Stopper:
         self._endings: dict[str, Ending] = {}
         self._interrupted: BaseException | None = None
         self._room = self._world.pin_room()
+        self._began = self._world.now()
 
     def stop(
         self, services: Iterable[Service | str], *, force: bool = False, timeout_seconds: float | None = None
@@ -75,6 +76,7 @@ class Stopper:
                 for target in ending.targets.values():
                     self._release(target)
                     self._unpin(target)
+            self._tell()
         self._note_stopping([ending.name for ending in self._endings.values() if ending.live], over=True)
         return Ended(endings=self._endings, observation=self._seen, interrupted=self._interrupted)
 
@@ -363,6 +365,14 @@ class Stopper:
         }
         self._seen = replace(self._seen, runners=staying)
         return not waiting
+
+    def _tell(self) -> None:
+        """Make an event of what was done, as far as it can be written."""
+        if any(target.sent for ending in self._endings.values() for target in ending.targets.values()):
+            from devtasks import recording
+
+            state, now = self._observer.state, self._world.now()
+            state.tell(recording.of_endings(self._endings.values(), state.asker, began=self._began, now=now))
 
     def _note_stopping(self, names: Collection[str], *, over: bool = False) -> None:
         """As far as it can be written: a start after a stop that was killed then knows what is on its way out."""

@@ -5,10 +5,11 @@ The tasks, the `devtasks` command and whatever else offers a verb call these and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from devtasks.errors import DevtasksError, UsageError
+from devtasks.errors import DevtasksError, Refused, UsageError
 from devtasks.model import Project, Service
 from devtasks.observing import Observation, Observer, select
 from devtasks.outcomes import (
@@ -29,6 +30,7 @@ from devtasks.planning import cgroup_prefix, levels, roots, with_dependencies
 from devtasks.serving import known
 from devtasks.showing import Showing, command_line, rejected_row
 from devtasks.standing import stand
+from devtasks.store import exits
 from devtasks.store import logs as log_files
 from devtasks.store.state import State
 from devtasks.world import World, this_world
@@ -38,7 +40,10 @@ if TYPE_CHECKING:
 
 
 class Scope:
-    """One project on this machine, for one command. `tell` takes a line of progress for people."""
+    """One project on this machine, for one command. `tell` takes a line of progress for people.
+
+    `state.asker` is the command, as events name it.
+    """
 
     def __init__(self, project: Project, world: World, state: State, tell: Callable[[str], None]) -> None:
         self.project = project
@@ -60,7 +65,20 @@ class Scope:
     def remember(self) -> None:
         """From now on, what happens is kept: make the state folder, where there is none yet."""
         self.state.close()
-        self.state = self.observer.state = State.open(self.project, create=True)
+        self.state = self.observer.state = State.open(self.project, create=True, asker=self.state.asker)
+
+    @contextmanager
+    def refusals(self, service: str, *, dry_run: bool = False) -> Iterator[None]:
+        """What is refused within it becomes an event, in the state that there is."""
+        try:
+            yield
+        except Refused as refusal:
+            if not dry_run:
+                from devtasks import recording
+
+                at = self.world.now()
+                self.state.tell([recording.of_refusal(service, self.state.asker, refusal.message, at=at)])
+            raise
 
     def close(self) -> None:
         """Say what the state noticed, and let go of it."""
@@ -69,9 +87,12 @@ class Scope:
         self.state.close()
 
 
-def scope(project: Project, *, tell: Callable[[str], None]) -> Scope:
-    """Get ready to observe `project`, and what `serve` runs in it. Writes nothing."""
-    state = State.open(project, create=False)
+def scope(project: Project, *, tell: Callable[[str], None], asker: str = "devtasks") -> Scope:
+    """Get ready to observe `project`, and what `serve` runs in it. Writes nothing.
+
+    `asker` is the command whose deeds become events: "inv stop".
+    """
+    state = State.open(project, create=False, asker=asker)
     return Scope(known.with_known(project, state), this_world(), state, tell)
 
 
@@ -202,6 +223,8 @@ def _end(
             _stop_plan(scope, seen, name, force=force) for name in (*(s.name for s in services), *forgotten)
         ]
         return StopReport(ok=True, dry_run=True, seconds=scope.world.monotonic() - began, services=tuple(reports))
+    if any(seen.of(name) for name in (*(s.name for s in services), *forgotten)):
+        scope.remember()  # what is ended, and why, is kept
     groups: list[tuple[Service | str, ...]] = [(*services, *forgotten)]
     if not force:
         groups = [*reversed(levels(services)), tuple(forgotten)]
@@ -243,9 +266,7 @@ def _stopped(scope: Scope, ended: Ended, service: Service | str, *, logs_too: bo
     ending, seen = ended.endings[name], ended.observation
     tidier = Tidier(scope.project, scope.world, scope.state)
     if not ending.survivors:
-        for run in scope.state.open_runs(name):
-            if run.boot == scope.world.boot and run.namespace == scope.world.namespace:
-                scope.state.finish(run.nonce, ended_at=scope.world.now(), cause="stopped")
+        _finish_runs(scope, name)
         for run in seen.runs:
             if run.service == name and run.cgroup:
                 scope.world.remove_cgroup(run.cgroup)
@@ -277,6 +298,21 @@ def _stopped(scope: Scope, ended: Ended, service: Service | str, *, logs_too: bo
     )
 
 
+def _finish_runs(scope: Scope, name: str) -> None:
+    """End the runs of a service that was stopped, as their runners say that they ended."""
+    ends = {one.nonce: one for one in exits.read(scope.project)}
+    for run in scope.state.open_runs(name):
+        if run.boot == scope.world.boot and run.namespace == scope.world.namespace:
+            end = ends.get(run.nonce)
+            known = end is not None and (run.main is None or run.main.pid == end.pid)
+            scope.state.finish(
+                run.nonce,
+                ended_at=end.at if known and end is not None else scope.world.now(),
+                exit_code=end.status if known and end is not None else None,
+                cause="stopped",
+            )
+
+
 def _forget(scope: Scope, seen: Observation, name: str, ended: Iterable[int]) -> set[int]:
     """End in the state what the processes `ended` had registered. The ports that the service had opened."""
     opened = {port.port for port in scope.state.registered_ports() if port.service == name}
@@ -304,12 +340,14 @@ def free_port(scope: Scope, *, port: int, force: bool, timeout_seconds: float | 
 
     Raises Refused, with nothing signalled, for what may not be stopped. Ends with the proof by binding the port.
     """
+    from devtasks import recording
     from devtasks.ports import freeing
     from devtasks.stopping import Stopper
 
     began = scope.world.monotonic()
     seen = scope.observer.observe()
-    plan = freeing.decide(scope.observer, seen, port, force=force)
+    with scope.refusals(f"port {port}", dry_run=dry_run):
+        plan = freeing.decide(scope.observer, seen, port, force=force)
     reports: list[Stopped] = []
     if dry_run:
         for service in plan.services:
@@ -325,7 +363,11 @@ def free_port(scope: Scope, *, port: int, force: bool, timeout_seconds: float | 
             raise ended.interrupted
     if plan.strangers and not dry_run:
         grace = freeing.STRANGER_SECONDS if timeout_seconds is None else timeout_seconds
-        reports.append(freeing.evict(scope.world, port, plan.strangers, timeout_seconds=grace))
+        scope.remember()
+        with scope.refusals(f"port {port}"):
+            evicted = freeing.evict(scope.world, port, plan.strangers, timeout_seconds=grace)
+        scope.state.tell(recording.of_eviction(evicted, scope.state.asker, at=scope.world.now()))
+        reports.append(evicted)
     free, note = (
         (True, None) if dry_run and reports else freeing.verdict(scope.observer, port, already=not reports)
     )
@@ -345,12 +387,23 @@ def restart(
     scope: Scope, names: tuple[str, ...], *, timeout_seconds: float | None, dry_run: bool, force: bool
 ) -> RestartReport:
     """Stop, then start; with `force`, force-clean (logs are kept), then start. What survives is not started."""
-    _startable(scope, names)
+    chosen = _startable(scope, names)
+    began = scope.world.now()
     stopped = _end(scope, names, force=force, timeout_seconds=timeout_seconds, dry_run=dry_run, logs_too=False)
-    if not stopped.ok:
-        return RestartReport(ok=False, stop=stopped, start=StartReport(ok=False, dry_run=dry_run, services=()))
-    started = start(scope, names, timeout_seconds=timeout_seconds, dry_run=dry_run)
+    if stopped.ok:
+        started = start(scope, names, timeout_seconds=timeout_seconds, dry_run=dry_run)
+    else:
+        started = StartReport(ok=False, dry_run=dry_run, services=())
+    if not dry_run:
+        _tell_restarts(scope, [service.name for service in chosen], started, at=began)
     return RestartReport(ok=started.ok, stop=stopped, start=started)
+
+
+def _tell_restarts(scope: Scope, names: Iterable[str], started: StartReport, *, at: float) -> None:
+    from devtasks import recording
+
+    begun = {one.name: one.pid for one in started.services if one.outcome == "started"}
+    scope.state.tell(recording.of_restart(name, scope.state.asker, begun.get(name), at=at) for name in names)
 
 
 def clean(scope: Scope, names: tuple[str, ...], *, older_than_days: float, dry_run: bool) -> CleanReport:

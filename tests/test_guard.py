@@ -159,7 +159,7 @@ def test_a_leftover_is_stopped_and_every_step_is_a_line(shop: Scratch, port: int
     assert "service web of this project" in lines[0]
     assert lines[1] == f"WARNING port {port}: sent TERM to PID {one.pid}"
     assert lines[2].startswith(f"WARNING port {port} is free now (")
-    assert events(shop) == [("web", "port-taken-over", one.pid)]
+    assert events(shop) == [("web", "stop", one.pid)]
 
 
 def test_one_that_dies_at_once_costs_no_fixed_wait(shop: Scratch, port: int) -> None:
@@ -277,7 +277,7 @@ def test_a_stranger_is_named_and_left_alone(shop: Scratch, stage: Stage, tmp_pat
     assert "not this project's, so it is left alone" in said
     assert "sent" not in said
     assert stranger.alive
-    assert events(shop) == [("web", "port-refused", stranger.pid)]
+    assert events(shop) == [("web", "refused", stranger.pid)]
 
 
 def test_what_strangers_are_called_breaks_no_line(shop: Scratch, stage: Stage, tmp_path: Path, port: int) -> None:
@@ -379,7 +379,7 @@ def test_in_production_nothing_is_signalled(shop: Scratch, port: int, how: str, 
     for number in (1, 2, 3, 4):
         assert f"ERROR port {port}: {number}. " in said
     assert one.alive
-    assert events(shop)[0][1] == "port-refused"
+    assert events(shop)[0][1] == "refused"
 
 
 def test_the_argument_overrides_the_variable(shop: Scratch, port: int) -> None:

@@ -6,6 +6,7 @@ Imported when a task runs, never to list one.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -30,6 +31,7 @@ class Call(Value):
     names: tuple[str, ...]
     flags: Flags
     environ: Mapping[str, str]
+    asker: str  # what was typed, as events tell it: "inv stop-web"
 
 
 def perform(
@@ -55,7 +57,8 @@ def perform(
         if dry:
             flags = replace(flags, dry_run=True)
         names = flags.only if service is None else (service,)
-        call = Call(folder=folder, names=names, flags=flags, environ=environ)
+        asker = f"{_program()} {verb if service is None else f'{verb}-{service}'}"
+        call = Call(folder=folder, names=names, flags=flags, environ=environ, asker=asker)
         if verb == "top":
             return _top(call, output)
         outcome = _outcome(verb, call, output.tell)
@@ -63,6 +66,13 @@ def perform(
         return exit_code(outcome, flags)
 
     return guarded(work, output)
+
+
+def _program() -> str:
+    """What this program was called by: inv, devtasks, or whatever has our tasks as functions."""
+    path = Path(sys.argv[0] if sys.argv else "")
+    name = path.parent.name if path.name == "__main__.py" else path.stem
+    return {"invoke": "inv", "": "devtasks"}.get(name, name)[:40]
 
 
 def exit_code(outcome: outcomes.Anything, flags: Flags) -> int:
@@ -156,8 +166,8 @@ def _outcome(verb: str, call: Call, tell: Callable[[str], None]) -> outcomes.Any
     if verb == "serve":
         from devtasks.serving.command import serve
 
-        return serve(loading.load(call.folder, call.environ), call.flags, call.environ, tell)
-    with closing(verbs.scope(_project(verb, call), tell=tell)) as scope:
+        return serve(loading.load(call.folder, call.environ), call.flags, call.environ, tell, call.asker)
+    with closing(verbs.scope(_project(verb, call), tell=tell, asker=call.asker)) as scope:
         _check_names(call.names, scope.project)
         return _IN_A_PROJECT[verb](scope, call)
 

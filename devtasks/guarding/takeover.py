@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from devtasks import recording
 from devtasks.errors import DevtasksError
 from devtasks.guarding import claims, kinship, objections
 from devtasks.guarding.earlier import EarlierRuns
@@ -27,10 +28,12 @@ from devtasks.report import foreign
 from devtasks.stopping import Stopper
 from devtasks.store import locks, statedir
 from devtasks.store.state import State
+from devtasks.values import replace
 from devtasks.world import this_world
 from devtasks.world.binding import bindable
 
 _LOOK_SECONDS = 0.005
+_ASKER = "ensure_port_available"
 
 
 def take(question: Question, log: logging.Logger) -> bool:
@@ -42,7 +45,7 @@ def take(question: Question, log: logging.Logger) -> bool:
             project = with_port(project, port)
         if not ports:
             return True
-        state = State.open(project, create=configured)
+        state = State.open(project, create=configured, asker=_ASKER)
         try:
             return _Takeover(question, project, state, log, configured=configured).take(ports)
         finally:
@@ -117,7 +120,7 @@ class _Takeover:
             return held
         for line in lines:
             self._log.error("port %d: %s", port, foreign(line))
-        self._remember(held, "port-refused", f"port {port}: {lines[0]}")
+        self._refused(held, f"port {port}: {lines[0]}")
         return None
 
     def _look(self, port: int) -> tuple[EarlierRuns, Observation, Held]:
@@ -134,11 +137,12 @@ class _Takeover:
             if process is not None:
                 yield process
 
-    def _remember(self, held: Held, kind: str, detail: str) -> None:
+    def _refused(self, held: Held, why: str) -> None:
         """Make it an event of the project's, if there is one."""
         if held.service is not None:
             pid = next((holder.pid for holder in held.row.holders if holder.pid is not None), None)
-            self._state.event(held.service.name, kind, pid=pid, detail=foreign(detail))
+            refusal = recording.of_refusal(held.service.name, _ASKER, why, at=self._world.now())
+            self._state.tell([replace(refusal, pid=pid)])
 
     # --- acting -----------------------------------------------------------------------------------------
 
@@ -155,7 +159,7 @@ class _Takeover:
         if newcomer is not None or now.row.state == "unknown":
             who = f"PID {newcomer.pid}" if newcomer is not None else "another user"
             self._log.error("port %d: %s was faster and has it now: it is no leftover", port, who)
-            self._remember(now, "port-refused", f"port {port}: {who} was faster")
+            self._refused(now, f"port {port}: {who} was faster")
             return False
         survivors = self._end(observer, seen, now)
         for one in survivors:
@@ -164,7 +168,6 @@ class _Takeover:
             return False
         self._log.warning("port %d is free now (%.2f s)", port, time.monotonic() - began)
         claims.claim(port)
-        self._remember(now, "port-taken-over", f"port {port}, from {_who(now.row)}")
         return True
 
     def _end(self, observer: EarlierRuns, seen: Observation, held: Held) -> tuple[Survivor, ...]:
@@ -183,6 +186,7 @@ class _Takeover:
         if held.strangers and self._question.force:
             grace = min(freeing.STRANGER_SECONDS, self._grace())
             evicted = freeing.evict(self._world, held.port, held.strangers, timeout_seconds=grace, sent=sent)
+            self._state.tell(recording.of_eviction(evicted, _ASKER, at=self._world.now()))
             left += evicted.survivors
         return left
 

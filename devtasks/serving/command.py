@@ -22,13 +22,17 @@ _ONLY_SERVING = ("reload", "workers", "force")
 
 
 def serve(
-    project: Project, flags: Flags, environ: Mapping[str, str], tell: Callable[[str], None]
+    project: Project,
+    flags: Flags,
+    environ: Mapping[str, str],
+    tell: Callable[[str], None],
+    asker: str = "devtasks serve",
 ) -> ServeReport | StopReport | Status:
     """Do what `flags` ask for. Raises UsageError, Refused, or DevtasksError when the server ended by itself."""
     _check(flags)
     target = resolve(project, flags, environ, Path.cwd().resolve())
     placed = _placed(project, target.service)
-    with closing(verbs.scope(placed, tell=tell)) as scope:
+    with closing(verbs.scope(placed, tell=tell, asker=asker)) as scope:
         if flags.stop:
             return _stop(scope, target, flags)
         if flags.status:

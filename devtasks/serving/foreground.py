@@ -12,15 +12,16 @@ import signal
 import sys
 from collections.abc import Mapping
 
-from devtasks import launching, verbs
+from devtasks import launching, recording, verbs
 from devtasks.command.options import Flags
 from devtasks.errors import DevtasksError, Interrupted, Refused
 from devtasks.model import Service
 from devtasks.observing import Observation
 from devtasks.outcomes import PortRow, ServeReport, Started, StopReport
+from devtasks.phrases import how_it_ended
 from devtasks.ports import freeing
 from devtasks.ports.verdict import describe
-from devtasks.readying import Begun, how_it_ended
+from devtasks.readying import Begun
 from devtasks.serving import known, program
 from devtasks.serving.target import Target
 from devtasks.showing import command_line
@@ -60,7 +61,8 @@ class Foreground:
         if bindable(self._service.host, self._target.port) == "forbidden":
             raise DevtasksError(f"this user may not bind port {self._target.port}", hint="choose one above 1023")
         python = program.interpreter(self._target, self._project, env)
-        room = self._room(python, env)
+        with self._scope.refusals(self._name, dry_run=self._flags.dry_run):
+            room = self._room(python, env)
         if self._flags.dry_run:
             return self._report(room, None, exit_code=0)
         command = program.command(
@@ -162,7 +164,9 @@ class Foreground:
         stop = self._end()
         if code not in _ORDERLY or not self._ready:
             when = "" if self._ready else " before it served anything"
-            raise DevtasksError(f"{self._name}: {self._target.app} {how_it_ended(code)}{when}")
+            detail = f"{self._target.app} {how_it_ended(code)}{when}"
+            self._scope.state.event(self._name, "failure", detail=detail, at=self._world.now())
+            raise DevtasksError(f"{self._name}: {detail}")
         return self._report(stop, begun, exit_code=0)
 
     def _launch(self, starter: Starter) -> Begun:
@@ -189,7 +193,16 @@ class Foreground:
                 continue
             seen, _ = self._scope.observer.newer(seen)
             self._ready = begun.readiness.holds({match.process.pid for match in seen.of(self._name)})
+            if self._ready:
+                self._tell_ready(begun)
             pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
+
+    def _tell_ready(self, begun: Begun) -> None:
+        seconds = self._world.monotonic() - begun.began
+        pid = begun.main.pid if begun.main is not None else None
+        result = Started(name=self._name, outcome="started", pid=pid, seconds=seconds, url=self._target.url)
+        state = self._scope.state
+        state.tell(recording.of_start(result, state.asker, at=self._world.now()))
 
     def _end(self) -> StopReport:
         """Stop what is left of the run, and remove its PID files. A later run of the same name is not touched."""

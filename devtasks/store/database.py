@@ -31,6 +31,7 @@ DAMAGED_KEPT = 3
 _ALONE_SECONDS = 2.0
 _ATTEMPTS = 4  # found damaged, moved away by somebody else before it was opened again, made anew
 _REST_SECONDS = 30.0  # after a failure nothing is tried for so long: one wait for a lock is enough for a command
+_ENDLESS = float("inf")
 _PLAUSIBLE_VERSIONS = 1000  # a version beyond this was not written by a later devtasks: it is damage
 
 # Primary result codes (sqlite3 names them from Python 3.11 on). ERROR is damage because our statements are
@@ -61,6 +62,7 @@ class Database:
         self._file: tuple[int, int] | None = None  # device and inode of what is open; None: memory
         self._in_memory = False
         self._read_again_at = self._write_again_at = 0.0  # on the monotonic clock
+        self._waited_seconds = 0.0  # for a lock, in vain: only who is more patient tries before that
 
     def read(self, query: str, values: Sequence[Value] = ()) -> list[tuple[object, ...]]:
         """The rows of a query. Empty where nothing can be read."""
@@ -81,19 +83,20 @@ class Database:
 
         `patience_seconds` is how long another command may keep the database locked; BUSY_SECONDS if not given.
         """
+        patience = BUSY_SECONDS if patience_seconds is None else patience_seconds
         for attempt in range(_ATTEMPTS):
-            if time.monotonic() < self._write_again_at:
+            if time.monotonic() < self._write_again_at and patience <= self._waited_seconds:
                 return False
             try:
                 connection = self._connect(to_write=True)
                 if connection is None:
                     return False
-                patience = BUSY_SECONDS if patience_seconds is None else patience_seconds
                 connection.execute(f"PRAGMA busy_timeout = {int(patience * 1000)}")
                 _transaction(connection, statements)
             except Exception as error:  # noqa: BLE001
                 if not self._recover(error, "written", last=attempt + 1 == _ATTEMPTS):
                     self._write_again_at = time.monotonic() + _REST_SECONDS
+                    self._waited_seconds = patience if _is_busy(error) else _ENDLESS
                     return False
             else:
                 return True
@@ -103,6 +106,11 @@ class Database:
     def on_disk(self) -> bool:
         """Whether what was last read or written is kept beyond this process."""
         return self._file is not None
+
+    @property
+    def file(self) -> tuple[int, int] | None:
+        """Device and inode of the file that was last opened; None: none was, or state is kept in memory."""
+        return self._file
 
     def use_memory(self, note: str) -> None:
         """From now on leave the file alone."""
@@ -208,7 +216,7 @@ class Database:
                 return True
             if code == _READONLY and self._claims_to_be_read_only():
                 return self._move_aside("unknown format")
-            why = "another command keeps it locked" if code in _BUSY else str(error)
+            why = "another command keeps it locked" if _is_busy(error) else str(error)
         self._note(f"{self._path}: not {doing}: {why}")
         self.close()
         return False
@@ -257,6 +265,10 @@ class Database:
         line = printable(line)  # SQLite quotes what it found
         if line not in self.notes:
             self.notes.append(line)
+
+
+def _is_busy(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _BUSY
 
 
 def _transaction(connection: sqlite3.Connection, statements: Iterable[Statement]) -> None:

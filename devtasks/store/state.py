@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Final, TypeGuard
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 from devtasks.errors import DevtasksError
 from devtasks.model import Identity, Project, Run
 from devtasks.store import exits, statedir
 from devtasks.store.database import Database, Statement
 from devtasks.store.registered import RegisteredChild, RegisteredPort, child_of, port_of
+
+if TYPE_CHECKING:
+    from devtasks.store.events import Event
 
 EVENTS_KEPT: Final = 10_000
 _VERSION: Final = 2
@@ -65,14 +68,16 @@ class State:
     Methods that write return whether it is kept.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, asker: str = "") -> None:
+        self.asker = asker  # in whose name events are told: "inv stop"
         self._database = database
 
     @classmethod
-    def open(cls, project: Project, *, create: bool) -> State:
+    def open(cls, project: Project, *, create: bool, asker: str = "") -> State:
         """The state of `project`. Touches nothing until the first read or write.
 
-        Without `create` a project that has no state folder gets none: writes stay in memory.
+        Without `create` a project that has no state folder gets none: writes stay in memory. `asker` is the
+        command that events are told of.
         """
         problem = statedir.objection(project)
         if create and problem is None:
@@ -84,7 +89,7 @@ class State:
         database = Database(project.state_dir / "state.db", version=_VERSION, schema=_SCHEMA, create=create)
         if problem is not None:
             database.use_memory(f"{problem}: this command keeps its state in memory")
-        return cls(database)
+        return cls(database, asker)
 
     @property
     def notes(self) -> list[str]:
@@ -134,9 +139,22 @@ class State:
             )
         )
 
-    def finish(self, nonce: str, *, ended_at: float, exit_code: int | None = None, cause: str) -> bool:
-        """The run is over. An end that is already known stays; only a missing exit code is filled in."""
-        return self._database.write(*_finish(nonce, ended_at, exit_code, cause))
+    def finish(
+        self,
+        nonce: str,
+        *,
+        ended_at: float,
+        exit_code: int | None = None,
+        cause: str,
+        patience_seconds: float | None = None,
+    ) -> bool:
+        """The run is over, which is an event. An end that is already known stays; only a missing exit code is
+        filled in.
+        """
+        run = next(iter(self._runs(f"{_RUNS} WHERE nonce = ?", nonce)), None)
+        return self._database.write(
+            *_finish(nonce, ended_at, exit_code, cause, run=run), patience_seconds=patience_seconds
+        )
 
     def stopping(self, nonces: Sequence[str], *, over: bool = False) -> bool:
         """These runs are about to be asked to end, so that a stop that is killed half-way is remembered.
@@ -198,7 +216,11 @@ class State:
         """
         found = exits.read(project)
         # `main`: a launcher's exit is not the end of the daemon that was recorded in its place.
-        ends = [_finish(one.nonce, one.at, one.status, "exited", main=one.pid) for one in found]
+        runs = {run.nonce: run for one in found for run in self._runs(f"{_RUNS} WHERE nonce = ?", one.nonce)}
+        ends = [
+            _finish(one.nonce, one.at, one.status, "exited", run=runs.get(one.nonce), main=one.pid)
+            for one in found
+        ]
         if not found or not (self._database.write(*chain.from_iterable(ends)) and self._database.on_disk):
             return 0
         exits.remove(project, found)
@@ -288,14 +310,48 @@ class State:
         detail: str | None = None,
         at: float | None = None,
     ) -> bool:
-        """Something happened. The newest 10,000 are kept."""
-        return self._database.write(
-            (
-                "INSERT INTO events (at, service, kind, pid, detail) VALUES (?, ?, ?, ?, CAST(? AS TEXT))",
-                (time.time() if at is None else at, service, kind, pid, _bytes(detail)),
-            ),
-            ("DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?", (EVENTS_KEPT,)),
+        """Something happened: see `tell`. `at` is now, if it is not given."""
+        from devtasks.store.events import Event
+
+        now = time.time() if at is None else at
+        return self.tell([Event(service=service, kind=kind, at=now, pid=pid, detail=detail)])
+
+    def tell(self, happened: Iterable[Event]) -> bool:
+        """These things happened. The newest 10,000 are kept.
+
+        A locked database is hardly waited for: what was done is done, and who did it has more to do.
+        """
+        happened = tuple(happened)
+        if not happened:
+            return True
+        from devtasks.store.events import insertion
+
+        return self._database.write(*insertion(happened, EVENTS_KEPT), patience_seconds=_MARK_SECONDS)
+
+    def events(
+        self,
+        names: Sequence[str] = (),
+        *,
+        since: float = 0.0,
+        after: int = 0,
+        limit: int = EVENTS_KEPT,
+    ) -> tuple[Event, ...]:
+        """The last `limit` events in the order of time: of `names` (none: of all), from `since` on, in seconds
+        since the epoch, and written after the one with the number `after`.
+        """
+        from devtasks.store.events import SELECT, event_of
+
+        whose = f"AND service IN ({', '.join('?' * len(names))})" if names else ""
+        rows = self._database.read(
+            f"{SELECT} WHERE id > ? AND at >= ? {whose} ORDER BY at DESC, id DESC LIMIT ?",
+            (after, since, *names, limit),
         )
+        return tuple(event for event in map(event_of, reversed(rows)) if event is not None)
+
+    @property
+    def file(self) -> tuple[int, int] | None:
+        """Which file was last read or written, by device and inode: another one begins its numbers anew."""
+        return self._database.file
 
     # --- usage --------------------------------------------------------------------------------------
 
@@ -322,11 +378,20 @@ class State:
 
 
 def _finish(
-    nonce: str, ended_at: float, exit_code: int | None, cause: str, *, main: int | None = None
-) -> tuple[Statement, Statement]:
-    """Fill in the exit code of a run that is over, or end the run. `main`: unless another PID was its main one."""
+    nonce: str, ended_at: float, exit_code: int | None, cause: str, *, run: Run | None, main: int | None = None
+) -> tuple[Statement, ...]:
+    """Fill in the exit code of a run that is over, or end the run and tell it. `main`: unless another PID was its
+    main one.
+    """
+    from devtasks.phrases import the_end
+    from devtasks.store.events import exit_insertion
+
+    lived = max(0.0, ended_at - run.started_at) if run is not None else None
+    stopping = run is not None and run.cause == "stopping"
+    told = the_end(exit_code, "stopped" if stopping else cause, lived)
     return (
         (_FILL_IN, (exit_code, nonce, main, main)),
+        *exit_insertion(nonce, at=ended_at, main=main, detail=told, kept=EVENTS_KEPT),
         (_END, (ended_at, exit_code, cause, nonce, main, main)),
     )
 
