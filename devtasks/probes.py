@@ -1,133 +1,270 @@
-"""Ask a service whether it is ready. An answer counts only when the one who gives it is ours."""
+"""Ask a service how it is. An answer counts only when the one who gives it is ours (or may be anybody)."""
 
 from __future__ import annotations
 
-import re
-import subprocess
-from collections.abc import Collection, Mapping
+import os
+import secrets
+import socket
+from collections.abc import Collection, Sequence
+from typing import Literal
 
-from devtasks.launching import LaunchError, find_program
-from devtasks.model import ReadyProbe, Service
+from devtasks.asking import listener
+from devtasks.asking.attempt import Attempt, Finding, Steps, settle
+from devtasks.asking.expressions import Expression
+from devtasks.asking.hosts import reachable, refusal
+from devtasks.asking.link import Doing
+from devtasks.asking.listener import NotOurs
+from devtasks.errors import DevtasksError
+from devtasks.health import Answer
+from devtasks.model import HealthProbe, Project, ReadyProbe, Service
+from devtasks.ownership import make_marker, probe_of
 from devtasks.store.logs import LogWatch, since
 from devtasks.world import World
 
-_ANSWER_SECONDS = 2.0  # one question's limit; a start asks again until its own
-_BODY_BYTES = 1 << 20
+Kind = Literal["http", "tcp", "log", "command", "port", "alive"]
+
+_LOG_BYTES = 1024 * 1024  # as much as a LogWatch reads in one look; what is older is skipped
+_READY_SECONDS = 2.0  # the first question to a starting service; each that is overdue doubles it
+_COMMAND_PAUSE_SECONDS = 0.1  # between two readiness commands, at least
+
+
+def kind_of(probe: ReadyProbe | HealthProbe, service: Service) -> Kind:
+    """How a probe asks. Without a kind: whether a process of ours listens, or (without a port) lives."""
+    if probe.http is not None:
+        return "http"
+    if probe.log is not None:
+        return "log"
+    if probe.command is not None:
+        return "command"
+    if probe.tcp:
+        return "tcp"
+    return "port" if service.port is not None else "alive"
+
+
+class Prober:
+    """Asks one service. One probe at a time: begin the next when the last one has its answer.
+
+    Without `probe` it asks what the service's `health` says, and where there is none, whether it listens or lives.
+    `seconds` replaces the probe's own timeout, `log` the place in the log from which on lines count.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        project: Project,
+        service: Service,
+        *,
+        probe: ReadyProbe | HealthProbe | None = None,
+        seconds: float | None = None,
+        log: LogWatch | None = None,
+    ) -> None:
+        self.probe = probe or service.health or HealthProbe()
+        self.kind = kind_of(self.probe, service)
+        self._world = world
+        self._project = project
+        self._service = service
+        self._seconds = self.probe.timeout_seconds if seconds is None else seconds
+        self._interval = self.probe.interval_seconds if isinstance(self.probe, HealthProbe) else 0.0
+        self._log = log
+        self._log_size = 0
+        self._log_seen = False
+        self._expression: Expression | None = None
+
+    def ask(self, members: Collection[int]) -> Answer:
+        """Ask and wait for the answer, at most the probe's timeout (and a second, in which a command's tree dies).
+
+        `members` are the PIDs of the service's processes, as just observed: whoever is not among them is somebody
+        else. Blocks; may be called in any thread. Interrupted, it ends what it began and raises.
+        """
+        (answer,) = settle([self.begin(members)], self._world.monotonic)
+        return answer
+
+    def begin(self, members: Collection[int], *, seconds: float | None = None) -> Attempt:
+        """Begin without blocking: drive it by `advance`, whenever its `wait` may be over, or by `settle`."""
+        limit = self._seconds if seconds is None else seconds
+        steps, overdue, more = self._question(frozenset(members), limit)
+        return Attempt(self.kind, steps, seconds=limit + more, overdue=overdue, clock=self._world.monotonic)
+
+    # ------------------------------------------------------------------------------------------------------
+
+    def _question(self, members: frozenset[int], seconds: float) -> tuple[Steps, str, float]:
+        """The question, what is said when it has no answer in time, and the seconds it may take beyond that."""
+        service = self._service
+        within = f"within {seconds:g} s"
+        if not members and service.listener == "ours":
+            return _found(Finding("unhealthy", "it does not run")), "", 0
+        match self.kind:
+            case "http":
+                return self._http(members, seconds), f"GET {self.probe.http}: no complete answer {within}", 0
+            case "tcp":
+                return self._tcp(members), f"port {service.port} accepts no connection {within}", 0
+            case "log":
+                return self._logged(seconds), f"the log could not be searched for {self.probe.log} {within}", 0
+            case "command":
+                from devtasks.asking.commands import ENDING_SECONDS
+
+                name = (self.probe.command or ("",))[0]
+                return self._command(seconds), f"{name}: does not end, nor can be ended", ENDING_SECONDS
+            case "port":
+                return self._listens(members), "", 0
+            case "alive":
+                return _found(Finding("healthy", "it lives")), "", 0
+
+    def _http(self, members: frozenset[int], seconds: float) -> Steps:
+        from devtasks.asking import fetching
+
+        probe, url = self.probe, self.probe.http or "/"
+        try:
+            target = fetching.target(url, reachable(self._service.host), self._service.port)
+        except ValueError as error:
+            return Finding("unknown", f"{url}: {error}")
+        objection = self._objection(target.port, members)
+        if objection is not None:
+            return objection
+        try:
+            reply = yield from fetching.fetch(target, lambda connection: self._check(connection, members))
+        except NotOurs as error:
+            return error.finding
+        except ConnectionError as error:
+            return Finding("unhealthy", refusal(target.host, target.port, error))
+        except fetching.BadReply as bad:
+            return Finding("unhealthy", f"GET {url}: it {bad}")
+        if not (reply.status in probe.status if probe.status else 200 <= reply.status < 400):
+            return Finding("unhealthy", f"GET {url} answers {reply.status}")
+        if probe.body is not None:
+            text = reply.body.decode("utf-8", "replace")
+            found = yield from self._search(probe.body, [text], seconds)
+            if found is None:
+                return Finding("unknown", f"GET {url}: searching the body for {probe.body} takes too long")
+            if not found:
+                return Finding("unhealthy", f"GET {url}: the body does not match {probe.body}")
+        return Finding("healthy", f"GET {url} answers {reply.status}")
+
+    def _tcp(self, members: frozenset[int]) -> Steps:
+        from devtasks.asking.connecting import connect
+
+        port = self._service.port or 0
+        objection = self._objection(port, members)
+        if objection is not None:
+            return objection
+        host = reachable(self._service.host)
+        try:
+            connection = yield from connect(host, port)
+        except ConnectionError as error:
+            return Finding("unhealthy", refusal(host, port, error))
+        with connection:
+            try:
+                self._check(connection, members)
+            except NotOurs as error:
+                return error.finding
+        return Finding("healthy", f"port {port} accepts connections")
+
+    def _listens(self, members: frozenset[int]) -> Steps:
+        port = self._service.port or 0
+        return self._objection(port, members) or Finding("healthy", f"listens on port {port}")
+        yield  # a generator
+
+    def _objection(self, port: int, members: frozenset[int]) -> Finding | None:
+        if self._service.listener == "ours":
+            return listener.before(self._world, port, members)
+        if self.kind == "port" and port not in self._world.listening([port]):
+            return Finding("unhealthy", f"nobody listens on port {port}")
+        return None
+
+    def _check(self, connection: socket.socket, members: frozenset[int]) -> None:
+        if self._service.listener == "ours":
+            listener.after(self._world, connection, members)
+
+    def _logged(self, seconds: float) -> Steps:
+        """A starting service: a line since its start. A running one: a line since the last probe."""
+        path, wanted = self._service.log_file, self.probe.log or ""
+        starting = isinstance(self.probe, ReadyProbe)
+        if self._log_seen and starting:
+            return Finding("healthy", f"a log line matches {wanted}")
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            return Finding("unhealthy", f"the log cannot be read: {error.strerror}")
+        if not starting:
+            quiet = self._world.now() - status.st_mtime
+            if self._log is None and quiet > self._interval:
+                return Finding("unhealthy", f"nothing was logged for {quiet:.0f} s")
+            if self._log is None or status.st_size - self._log_size > _LOG_BYTES:
+                self._log = since(path, max(0, status.st_size - _LOG_BYTES))
+            self._log_size = status.st_size
+        lines = self._log.new_lines() if self._log is not None else ()
+        found = yield from self._search(wanted, lines, seconds)
+        if found is None:
+            return Finding("unknown", f"searching the log for {wanted} takes too long")
+        self._log_seen = self._log_seen or found
+        missing = f"no log line matches {wanted}" + ("" if starting else " since the last probe")
+        return Finding("healthy", f"a log line matches {wanted}") if found else Finding("unhealthy", missing)
+
+    def _search(self, expression: str, texts: Sequence[str], seconds: float) -> Doing[bool | None]:
+        if self._expression is None:
+            self._expression = Expression(expression)
+        label = f"{self._project.name}/{self._service.name}"
+        return self._expression.search(texts, seconds=seconds / 2, label=label)
+
+    def _command(self, seconds: float) -> Steps:
+        from devtasks import launching
+        from devtasks.asking import commands
+
+        service, command = self._service, self.probe.command or ()
+        marker = make_marker(self._project, probe_of(service.name), secrets.token_hex(8))
+        try:
+            env = launching.environment(service, self._project, marker)
+            program = launching.find_program(command[0], service, env)
+        except DevtasksError as error:
+            return Finding("unknown", error.message)
+        label = f"{self._project.name}/{service.name}"
+        return (
+            yield from commands.run(
+                command, program=program, cwd=service.cwd, env=env, seconds=seconds, label=label
+            )
+        )
+
+
+def _found(finding: Finding) -> Steps:
+    return finding
+    yield  # a generator
 
 
 class Readiness:
-    """Whether one starting service is ready yet.
+    """Whether one starting service is ready yet: asked again and again, never blocking."""
 
-    `log_offset` is where its new log lines begin; `env` is what a probe command gets.
-    """
-
-    def __init__(self, world: World, service: Service, *, log_offset: int, env: Mapping[str, str]) -> None:
+    def __init__(self, world: World, project: Project, service: Service, *, log_offset: int) -> None:
+        """`log_offset` is where its new log lines begin."""
+        probe = service.ready
+        log = since(service.log_file, log_offset) if probe.log is not None else None
+        self._prober = Prober(world, project, service, probe=probe, seconds=_READY_SECONDS, log=log)
         self._world = world
-        self._service = service
-        self._env = env
-        self._log: LogWatch | None = since(service.log_file, log_offset) if service.ready.log is not None else None
-        self._log_seen = False
+        self._seconds = _READY_SECONDS
+        self._longest = max(_READY_SECONDS, probe.timeout_seconds)
+        self._attempt: Attempt | None = None
+        self._not_before = 0.0
         self.detail = "not asked yet"
 
     def holds(self, members: Collection[int]) -> bool:
-        """Ask once. `members` are the service's processes; `detail` says what is missing."""
-        probe = self._service.ready
-        if self._log is not None:
-            return self._logged(probe)
-        if probe.command is not None:
-            return self._commanded(probe.command)
-        port = self._service.port
-        if port is not None and not self._listens(port, members):
+        """Go on asking. `members` are the service's processes; `detail` says what is missing."""
+        if self._attempt is None:
+            if self._world.monotonic() < self._not_before:
+                return False
+            self._attempt = self._prober.begin(members, seconds=self._seconds)
+        attempt = self._attempt
+        answer = attempt.advance()
+        if answer is None:
             return False
-        if probe.http is not None:
-            problem = http_problem(probe, self._service, _ANSWER_SECONDS)
-            self.detail = problem or "answers"
-            return problem is None
-        if probe.tcp and port is not None:
-            problem = tcp_problem(self._service.host, port, _ANSWER_SECONDS)
-            self.detail = problem or "accepts connections"
-            return problem is None
-        return True
+        self._attempt = None
+        self.detail = answer.detail
+        if attempt.overdue:  # the first answer of all may take its time, and a shorter patience never sees it
+            self._seconds = min(2 * self._seconds, self._longest)
+        if self._prober.kind == "command":
+            self._not_before = self._world.monotonic() + max(_COMMAND_PAUSE_SECONDS, answer.seconds)
+        return answer.state == "healthy"
 
-    def _listens(self, port: int, members: Collection[int]) -> bool:
-        self.detail = f"nobody listens on port {port}"
-        if port not in self._world.listening([port]):
-            return False
-        if self._service.listener == "any":
-            return True
-        holders = self._world.holders([port], sorted(members)).get(port, ())
-        self.detail = f"port {port} is held by somebody else"
-        return not set(members).isdisjoint(holders)
-
-    def _logged(self, probe: ReadyProbe) -> bool:
-        pattern = re.compile(probe.log or "")
-        self.detail = f"no log line matches {probe.log}"
-        if self._log is not None and not self._log_seen:
-            self._log_seen = any(pattern.search(line) for line in self._log.new_lines())
-        return self._log_seen
-
-    def _commanded(self, command: tuple[str, ...]) -> bool:
-        try:
-            program = find_program(command[0], self._service, self._env)
-            done = subprocess.run(
-                [program, *command[1:]],
-                cwd=self._service.cwd,
-                env=dict(self._env),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                timeout=_ANSWER_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            self.detail = f"{command[0]} gives no answer within {_ANSWER_SECONDS:g} s"
-            return False
-        except (LaunchError, OSError) as error:
-            self.detail = str(error)
-            return False
-        self.detail = f"{command[0]} exits with {done.returncode}"
-        return done.returncode == 0
-
-
-def reachable(host: str) -> str:
-    """The address at which a server bound to `host` answers on this machine."""
-    return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-
-
-def tcp_problem(host: str, port: int, timeout_seconds: float) -> str | None:
-    """Connect once. None: it was accepted; else why not."""
-    import socket
-
-    try:
-        socket.create_connection((reachable(host), port), timeout=timeout_seconds).close()
-    except OSError as error:
-        return f"{host}:{port} refuses connections: {error.strerror or error}"
-    return None
-
-
-def http_problem(probe: ReadyProbe, service: Service, timeout_seconds: float) -> str | None:
-    """Ask once by HTTP. None: the answer is as wanted; else what is wrong with it."""
-    import http.client
-    import urllib.parse
-
-    where = urllib.parse.urlsplit(probe.http or "/")
-    kind = http.client.HTTPSConnection if where.scheme == "https" else http.client.HTTPConnection
-    try:
-        connection = kind(
-            where.hostname or reachable(service.host), where.port or service.port, timeout=timeout_seconds
-        )
-        try:
-            target = (where.path or "/") + (f"?{where.query}" if where.query else "")
-            connection.request("GET", target, headers={"User-Agent": "devtasks", "Connection": "close"})
-            answer = connection.getresponse()
-            body = answer.read(_BODY_BYTES) if probe.body is not None else b""
-        finally:
-            connection.close()
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        return f"GET {probe.http}: {error}"
-    accepted = answer.status in probe.status if probe.status else 200 <= answer.status < 400
-    if not accepted:
-        return f"GET {probe.http} answers {answer.status}"
-    if probe.body is not None and not re.search(probe.body, body.decode("utf-8", "replace")):
-        return f"GET {probe.http}: the body does not match {probe.body}"
-    return None
+    def close(self) -> None:
+        """Nobody asks any more. Idempotent."""
+        if self._attempt is not None:
+            self._attempt.cancel()
+            self._attempt = None

@@ -6,12 +6,13 @@ import contextlib
 from dataclasses import dataclass
 
 from devtasks import recording
+from devtasks.asking.hosts import bracketed, reachable
 from devtasks.errors import Interrupted
 from devtasks.model import Process, Run, Service
 from devtasks.observing import Observation, Observer
 from devtasks.outcomes import Outcome, Started
 from devtasks.phrases import how_it_ended
-from devtasks.probes import Readiness, reachable
+from devtasks.probes import Readiness
 from devtasks.stopping import Stopper
 from devtasks.store import locks, logs, pidfile, statedir
 from devtasks.world import Handle
@@ -169,7 +170,7 @@ class Waiter:
 
     def _ready(self, one: Begun, age: float) -> Started:
         service = one.service
-        url = f"http://{_bracketed(reachable(service.host))}:{service.port}" if service.port is not None else None
+        url = f"http://{bracketed(reachable(service.host))}:{service.port}" if service.port is not None else None
         return Started(
             name=service.name,
             outcome="already-running" if one.nonce is None else "started",
@@ -220,6 +221,7 @@ class Waiter:
 
     def _done(self, one: Begun) -> None:
         self.underway.remove(one)
+        one.readiness.close()
         if one.handle is not None:
             one.handle.close()
 
@@ -232,7 +234,3 @@ def _only_lives(service: Service) -> bool:
     ready = service.ready
     asked = ready.http or ready.tcp or ready.log or ready.command
     return not asked and service.port is None
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -380,7 +380,7 @@ class Starter:
             service=service,
             began=attempt.began,
             main=main,
-            readiness=Readiness(self._world, service, log_offset=attempt.log_offset, env=attempt.env),
+            readiness=Readiness(self._world, self._project, service, log_offset=attempt.log_offset),
             handle=handle,
             nonce=None if already else attempt.nonce,
             awaits_daemon=service.daemon_pid_file is not None and not already,

@@ -7,7 +7,7 @@ from), `sweep` what is enough only together (a port or a pattern, and the place)
 from devtasks.ownership.candidates import Candidates
 from devtasks.ownership.facts import Facts
 from devtasks.ownership.judge import Judge
-from devtasks.ownership.marker import make_marker, split_marker
+from devtasks.ownership.marker import is_probe, make_marker, probe_of, split_marker
 from devtasks.ownership.places import Places
 
-__all__ = ["Candidates", "Facts", "Judge", "Places", "make_marker", "split_marker"]
+__all__ = ["Candidates", "Facts", "Judge", "Places", "is_probe", "make_marker", "probe_of", "split_marker"]

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from devtasks.model import Project
 
+_PROBE = "+probe"  # no service can be called so
+
 
 class Marker(NamedTuple):
     """Its parts; all empty for what is no marker. Digest and service are compared whole, any nonce counts."""
@@ -16,6 +18,16 @@ class Marker(NamedTuple):
 def make_marker(project: Project, service: str, nonce: str) -> str:
     """The value of DEVTASKS_ID for one run."""
     return f"{project.digest}/{service}/{nonce}"
+
+
+def probe_of(service: str) -> str:
+    """In a marker, the name under which a service's probe commands run: the project's, but not the service's."""
+    return service + _PROBE
+
+
+def is_probe(service: str) -> bool:
+    """Whether it is such a name."""
+    return service.endswith(_PROBE)
 
 
 def split_marker(marker: str | None) -> Marker:

@@ -38,10 +38,9 @@ class Target(Value):
 
     @property
     def url(self) -> str:
-        from devtasks.probes import reachable
+        from devtasks.asking.hosts import bracketed, reachable
 
-        host = reachable(self.service.host)
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        return f"http://{bracketed(reachable(self.service.host))}:{self.port}"
 
 
 def resolve(project: Project, flags: Flags, environ: Mapping[str, str], folder: Path) -> Target:

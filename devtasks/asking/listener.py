@@ -1,0 +1,80 @@
+"""Whose the listener on a port is: before anything is asked there, and once there is a connection."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Collection, Iterable
+
+from devtasks.asking.attempt import Finding
+from devtasks.model import Endpoint
+from devtasks.world import World
+
+_HIDDEN = "is held by somebody whom we may not see"
+
+
+class NotOurs(Exception):
+    """The connection leads to somebody else."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.detail)
+        self.finding = finding
+
+
+def before(world: World, port: int, members: Collection[int]) -> Finding | None:
+    """What speaks against asking on `port`. None: nothing; one of `members`, the service's processes, is there."""
+    if port not in world.listening([port]):
+        return Finding("unhealthy", f"nobody listens on port {port}")
+    holders = world.holders([port], sorted(members)).get(port, ())
+    if not holders:
+        return Finding("unknown", f"port {port} {_HIDDEN}")
+    if set(members).isdisjoint(holders):
+        return Finding("foreign", f"port {port} is held by somebody else, PID {holders[0]}")
+    return None
+
+
+def after(world: World, connection: socket.socket, members: Collection[int]) -> None:
+    """Raise NotOurs unless it is one of `members` that accepts at the other end of `connection`.
+
+    Several may listen on one port: an address of its own goes before every address, and where two listen on
+    the very same one the kernel chooses.
+    """
+    address, port = connection.getpeername()[:2]
+    if not _on_this_machine(connection):
+        raise NotOurs(Finding("foreign", f'{address} is another machine; allow it with listener = "any"'))
+    if set(world.holders([port], sorted(members)).get(port, ())) <= set(members):
+        return
+    owners = world.owners(serving(address, world.endpoints([port])))
+    for endpoint, pids in owners.items():
+        if set(members).isdisjoint(pids):
+            whose = f"by PID {pids[0]}" if pids else "by somebody whom we may not see"
+            at = endpoint.address
+            raise NotOurs(Finding("foreign", f"port {port} is held on {at} {whose}, who answers on {address}"))
+
+
+def serving(address: str, endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
+    """Those of the listening `endpoints` of one port to which a connection to `address` may go: pure."""
+    wanted = _plain(address)
+    everyone = [one for one in endpoints if one.protocol == "tcp"]
+    exact = tuple(one for one in everyone if _plain(one.address) == wanted)
+    return exact or tuple(one for one in everyone if _takes_all(one, wanted.version))
+
+
+def _takes_all(endpoint: Endpoint, version: int) -> bool:
+    """Whether it accepts whatever address of this machine is asked in IPv4 or IPv6."""
+    if endpoint.address == "::":
+        return version == 6 or endpoint.dual
+    return version == 4 and endpoint.address == "0.0.0.0"  # noqa: S104
+
+
+def _on_this_machine(connection: socket.socket) -> bool:
+    """Who connects to an address of its own machine comes from that address, or from a loopback one."""
+    there, here = _plain(connection.getpeername()[0]), _plain(connection.getsockname()[0])
+    return there == here or there.is_loopback
+
+
+def _plain(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """An address in numbers, without a zone; one of IPv4 that is written in IPv6 is that of IPv4."""
+    plain = ipaddress.ip_address(address.partition("%")[0])
+    mapped = plain.ipv4_mapped if plain.version == 6 else None
+    return plain if mapped is None else mapped
