@@ -252,7 +252,7 @@ class Starter:
             if failure is not None:
                 self._state.finish(nonce, ended_at=self._world.now(), cause="before-failed")
                 return self._not_started(attempt, failure, log_tail=logs.tail(service.log_file, LOG_LINES))
-            attempt.log_offset = os.fstat(streams.output).st_size
+            attempt.log_offset = logs.end_of(service.log_file)
             launched = launching.launch(
                 service,
                 attempt.program,

@@ -254,7 +254,7 @@ def test_a_watch_is_bounded(path: Path) -> None:
     seen: list[str] = []
     for _ in range(4):
         seen += watch.new_lines()
-        assert len(watch._rest) <= 5000
+        assert len(watch._lines._rest) <= 5000
     assert seen == ["x" * 4096 + "…", "ready"]
 
 

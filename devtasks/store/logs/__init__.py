@@ -1,0 +1,13 @@
+"""Log files: opened for a service, rotated, read from their end or as they grow, merged, made fit to be shown.
+
+A service appends to its file itself, and nothing stands in between: it is rotated at start, and where the file
+system can, while it is written (`rotation`). Whoever reads counts positions from the first byte ever written.
+"""
+
+from devtasks.store.logs.files import files, stale_logs
+from devtasks.store.logs.opening import end_of, open_log
+from devtasks.store.logs.reader import LogWatch, since
+from devtasks.store.logs.tail import merged_tail, tail
+from devtasks.store.logs.text import printable
+
+__all__ = ["LogWatch", "end_of", "files", "merged_tail", "open_log", "printable", "since", "stale_logs", "tail"]
