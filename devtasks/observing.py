@@ -12,6 +12,9 @@ from devtasks.store.state import State
 from devtasks.values import Value, replace
 from devtasks.world import World
 
+_EXIT_RECORD_SECONDS = 0.1  # how long a runner may take to write down an end that we saw
+_LOOK_SECONDS = 0.005
+
 
 class Observation(Value):
     """What is there, and whose it is. PIDs are those of `table`, the process table that was judged."""
@@ -76,8 +79,13 @@ class Observer:
         self._recall()
         table = self.world.look(previous)
         observation = self._judge(table)
-        self._reconcile(observation)
+        self._reconcile(table.processes)
         return observation
+
+    def reconcile(self) -> None:
+        """Bring the state in line with the process table, of which only what it names is looked at."""
+        self.state.collect_exits(self.project)
+        self._reconcile({})
 
     def newer(self, before: Observation) -> tuple[Observation, tuple[int, ...]]:
         """The observation with what was created since, and the PIDs of that. Known rows stay as they were."""
@@ -194,25 +202,43 @@ class Observer:
                 found.update(dict.fromkeys(self.world.cgroup_members(run.cgroup) or (), run))
         return found
 
-    def _reconcile(self, seen: Observation) -> None:
+    def _reconcile(self, rows: Mapping[int, Process]) -> None:
         """End, in the state, the runs of which nothing is left, and what ended processes had registered.
 
-        The process table always wins.
+        The process table always wins. `rows` are what was seen of it a moment ago.
         """
-        for run in self.state.open_runs():
-            if run.boot != self.world.boot:
-                self.state.finish(run.nonce, ended_at=self.world.now(), cause="reboot")
-            elif run.main is not None and self._ended(run.main, seen.table):
-                self.state.finish(run.nonce, ended_at=self.world.now(), cause="gone")
+        gone = {run.nonce: run for run in self.state.open_runs() if self._is_over(run, rows)}
+        if any(run.boot == self.world.boot for run in gone.values()):
+            gone = self._without_recorded(gone)
+        for run in gone.values():
+            cause = "gone" if run.boot == self.world.boot else "reboot"
+            self.state.finish(run.nonce, ended_at=self.world.now(), cause=cause)
         for owner in self.state.registered_owners():
             if owner.boot != self.world.boot:
                 self.state.finish_child(owner, ended_at=self.world.now(), cause="reboot")
-            elif self._ended(owner, seen.table):
+            elif self._ended(owner, rows):
                 self.state.finish_child(owner, ended_at=self.world.now(), cause="gone")
 
-    def _ended(self, one: Identity, table: Snapshot) -> bool:
+    def _is_over(self, run: Run, rows: Mapping[int, Process]) -> bool:
+        if run.boot != self.world.boot:
+            return True
+        return run.main is not None and self._ended(run.main, rows)
+
+    def _without_recorded(self, gone: Mapping[str, Run]) -> dict[str, Run]:
+        """Those of the runs whose end nobody writes down: a runner that lives does so in a moment."""
+        deadline = self.world.monotonic() + _EXIT_RECORD_SECONDS
+        while True:
+            self.state.collect_exits(self.project)
+            still_open = {run.nonce for run in self.state.open_runs()}
+            gone = {nonce: run for nonce, run in gone.items() if nonce in still_open}
+            awaited = any(run.runner is not None and not self._ended(run.runner, {}) for run in gone.values())
+            if not awaited or self.world.monotonic() >= deadline:
+                return dict(gone)
+            self.world.sleep(_LOOK_SECONDS)
+
+    def _ended(self, one: Identity, rows: Mapping[int, Process]) -> bool:
         """Whether a process of this boot is over. One in another PID namespace is not judged."""
-        if one.namespace != self.world.namespace or _lives(one, table.processes):
+        if one.boot != self.world.boot or one.namespace != self.world.namespace or _lives(one, rows):
             return False
         return not _lives(one, self.world.reread([one.pid]))  # it may have begun since that look
 

@@ -6,10 +6,13 @@ The keys of the JSON shapes in docs/json.md are these fields; whatever else is h
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from devtasks.model import Evidence, Rule
 from devtasks.values import Value
+
+if TYPE_CHECKING:
+    from devtasks.store.events import Event
 
 State = Literal[
     "running", "starting", "unhealthy", "stopped", "stale", "orphaned", "failed", "foreign", "elsewhere"
@@ -221,6 +224,13 @@ class LogLines(Value):
     lines: tuple[tuple[str, str], ...]
 
 
+class History(Value):
+    """What happened, oldest first."""
+
+    project: str
+    events: tuple[Event, ...]
+
+
 PortState = Literal["free", "ours", "foreign", "container", "unknown"]
 
 
@@ -269,6 +279,6 @@ class Proposal(Value):
         return self.path is not None
 
 
-Looked = Status | Frame | Processes | ExplainReport | LogLines | Ports
+Looked = Status | Frame | Processes | ExplainReport | LogLines | History | Ports
 Acted = StartReport | StopReport | RestartReport | ServeReport | CleanReport | Proposal
 Anything = Looked | Acted

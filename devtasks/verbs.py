@@ -51,6 +51,7 @@ class Scope:
         self.state = state
         self.observer = Observer(world, project, state)
         self.tell = tell
+        self._told: set[str] = set()
 
     def observe(self) -> Observation:
         """Look, and take what is seen of services that are configured no more for services, too."""
@@ -80,10 +81,16 @@ class Scope:
                 self.state.tell([recording.of_refusal(service, self.state.asker, refusal.message, at=at)])
             raise
 
+    def tell_notes(self) -> None:
+        """Say what the state noticed, each thing once."""
+        for note in self.state.notes:
+            if note not in self._told:
+                self._told.add(note)
+                self.tell(note)
+
     def close(self) -> None:
         """Say what the state noticed, and let go of it."""
-        for note in dict.fromkeys(self.state.notes):
-            self.tell(note)
+        self.tell_notes()
         self.state.close()
 
 
@@ -140,6 +147,7 @@ def ports(scope: Scope, names: tuple[str, ...], *, udp: bool) -> Ports:
 
 def logs(scope: Scope, names: tuple[str, ...], *, lines: int) -> tuple[tuple[str, str], ...]:
     """The last lines of each service's log, as (service, line)."""
+    scope.observer.reconcile()
     return log_files.merged_tail(select(scope.project, names), lines)
 
 

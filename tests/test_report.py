@@ -17,6 +17,7 @@ from devtasks.report import look, shapes, text, words
 from devtasks.report.look import Look, columns, look_for
 from devtasks.report.masking import masked
 from devtasks.report.output import Output
+from devtasks.store.events import Event
 from devtasks.values import replace
 
 PLAIN = Look()
@@ -175,6 +176,9 @@ EXPLAINED = outcomes.ExplainReport(
 )
 LOGS = outcomes.LogLines(lines=(("backend", "started"), ("frontend", HOSTILE), ("frontend", "")))
 RESTARTED = outcomes.RestartReport(ok=False, stop=replace(STOPPED, ok=True), start=STARTED)
+HAPPENED = outcomes.History(
+    project="shop", events=(Event(service="backend", kind="kill", at=1.7e9, pid=4711, detail=HOSTILE),)
+)
 PROPOSED = outcomes.Proposal(
     content='# from Procfile\n[tool.devtasks.services.web]\ncommand = "x"\n', path="/x/p.toml"
 )
@@ -187,6 +191,7 @@ EVERYTHING = {
     "clean": CLEANED,
     "explain": EXPLAINED,
     "logs": LOGS,
+    "history": HAPPENED,
     "init": PROPOSED,
 }
 
@@ -438,6 +443,7 @@ SHAPES = {
     "clean": ({"version", "removed", "running"}, {}),
     "explain": ({"version", "pid", "verdict", "rules"}, {}),
     "logs": ({"version", "lines"}, {}),
+    "history": ({"version", "project", "events"}, {}),
     "init": ({"version", "path", "written", "content"}, {}),
 }
 

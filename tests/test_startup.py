@@ -34,6 +34,15 @@ NOT_TO_LOOK = {
     *("command.cli", "command.completion", "config.envfile", "config.suggest", "store.locks", "ports", "shutdown"),
     *("report.acting", "report.shapes", "report.masking", "programs.bystanders", "programs.literals"),
     *("world.portable", "serving.command"),
+    *(
+        "recording",
+        "phrases",
+        "chronicle",
+        "store.events",
+        "report.history",
+        "command.following",
+        "command.moments",
+    ),
 }
 
 

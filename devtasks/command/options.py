@@ -72,6 +72,14 @@ def _lines(text: str) -> int:
     return _whole(text, 1, 100_000, "a number of lines")
 
 
+def _since(text: str) -> float:
+    import time
+
+    from devtasks.command.moments import moment
+
+    return moment(text, now=time.time())
+
+
 def _host(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.:\[\]%][A-Za-z0-9_.:\[\]%-]{0,254}", text):
         raise ValueError("a host name or address")
@@ -106,6 +114,8 @@ FLAGS: Mapping[str, Flag] = {
     "keep_logs": Flag("Leave the log files where they are."),
     "older_than": Flag("Logs untouched for this many DAYS are stale (default 7).", "DAYS", _days),
     "lines": Flag("The last LINES of each service (default 20).", "LINES", _lines),
+    "since": Flag("Only what is newer: 10m, 2h, 3d, 14:30, 2026-11-22 or 2026-11-22T14:30.", "WHEN", _since),
+    "follow": Flag("Go on showing what comes, until Ctrl-C."),
     "interval": Flag("SECONDS between two looks (default 1).", "SECONDS", _interval),
     "count": Flag("End after COUNT looks.", "COUNT", _count),
     "udp": Flag("Show the UDP ports of the same numbers, too."),
@@ -133,7 +143,9 @@ class Flags(Value):
     check: bool = False
     keep_logs: bool = False
     older_than: float = 7.0
-    lines: int = 20
+    lines: int | None = None  # the verb's own number
+    since: float | None = None  # seconds since the epoch
+    follow: bool = False
     interval: float = 1.0
     count: int | None = None
     udp: bool = False

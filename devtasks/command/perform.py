@@ -59,6 +59,8 @@ def perform(
         names = flags.only if service is None else (service,)
         asker = f"{_program()} {verb if service is None else f'{verb}-{service}'}"
         call = Call(folder=folder, names=names, flags=flags, environ=environ, asker=asker)
+        if verb == "history":
+            return _history(call, output)
         if verb == "top":
             return _top(call, output)
         outcome = _outcome(verb, call, output.tell)
@@ -140,7 +142,7 @@ def _free_port(scope: Scope, call: Call) -> outcomes.Anything:
 
 
 def _logs(scope: Scope, call: Call) -> outcomes.Anything:
-    return outcomes.LogLines(lines=verbs.logs(scope, call.names, lines=call.flags.lines))
+    return outcomes.LogLines(lines=verbs.logs(scope, call.names, lines=call.flags.lines or 20))
 
 
 _IN_A_PROJECT: Mapping[str, Callable[[Scope, Call], outcomes.Anything]] = {
@@ -179,6 +181,22 @@ def _top(call: Call, output: Output) -> int:
     with closing(verbs.scope(_project("top", call), tell=output.tell)) as scope:
         _check_names(call.names, scope.project)
         top(scope, call.names, output, interval_seconds=flags.interval, count=flags.count)
+    return 0
+
+
+def _history(call: Call, output: Output) -> int:
+    from devtasks.chronicle import Chronicle
+    from devtasks.command import following
+
+    flags = call.flags
+    with closing(verbs.scope(_project("history", call), tell=output.tell, asker=call.asker)) as scope:
+        _check_names(call.names, scope.project)
+        chronicle = Chronicle(scope, call.names, since=flags.since or 0.0)
+        if flags.follow:
+            following.events(chronicle, output, flags.lines)
+        else:
+            lines = flags.lines if flags.lines or flags.json else following.LINES
+            output.report(chronicle.so_far(lines))
     return 0
 
 

@@ -118,6 +118,13 @@ VERBS = (
         flags=("only", "lines", "json", "color"),
     ),
     Verb(
+        name="history",
+        topic=LOOK,
+        help="Show what happened: starts, exits, kills, restarts.",
+        flags=("only", "lines", "since", "follow", "json", "color"),
+        helps={"lines": "The last LINES events (default 100; with --json all)."},
+    ),
+    Verb(
         name="free-port",
         topic=TIDY,
         help="Stop the service that holds a port.",

@@ -33,6 +33,10 @@ def render(outcome: outcomes.Looked, look: Look, *, why: bool) -> list[str]:
             return explain(outcome, look)
         case outcomes.LogLines():
             return logs(outcome, look)
+        case outcomes.History():
+            from devtasks.report import history
+
+            return history.lines(outcome, look)
         case outcomes.Ports():
             from devtasks.report import ports
 

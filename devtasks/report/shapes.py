@@ -9,6 +9,7 @@ from typing import Any
 from devtasks import outcomes
 from devtasks.errors import ConfigError, DevtasksError
 from devtasks.report import foreign
+from devtasks.store.events import Event
 from devtasks.store.logs import printable
 
 VERSION = 1
@@ -27,6 +28,11 @@ def render_error(error: DevtasksError) -> str:
     if isinstance(error, ConfigError):
         shape["problems"] = [foreign(problem) for problem in error.problems]
     return _line({"version": VERSION, "ok": False, "error": shape})
+
+
+def render_event(event: Event) -> str:
+    """One event as a line of JSON by itself, for who follows."""
+    return _line({"version": VERSION, **_event(event)})
 
 
 def _line(shape: Shape) -> str:
@@ -55,6 +61,8 @@ def _shape(outcome: outcomes.Anything) -> Shape:
             return _explain(outcome)
         case outcomes.LogLines():
             return {"lines": [{"service": service, "line": foreign(line)} for service, line in outcome.lines]}
+        case outcomes.History():
+            return {"project": outcome.project, "events": [_event(event) for event in outcome.events]}
         case outcomes.Ports():
             return _ports(outcome)
         case outcomes.Proposal():
@@ -181,6 +189,16 @@ def _clean(report: outcomes.CleanReport) -> Shape:
         "removed": [printable(path) for path in report.removed],
         "running": [{"service": row.service, "pid": row.pid} for row in report.running],
         "notes": [foreign(note) for note in report.notes],
+    }
+
+
+def _event(event: Event) -> Shape:
+    return {
+        "at": _number(event.at),
+        "service": foreign(event.service),
+        "kind": foreign(event.kind),
+        "pid": event.pid,
+        "detail": _text(event.detail),
     }
 
 

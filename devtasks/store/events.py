@@ -33,7 +33,7 @@ class Event(Value):
 
     service: str  # also "port N", of what held a port and is nobody's service
     kind: str  # a Kind, unless a later version of us wrote it
-    at: float  # seconds since the epoch
+    at: float  # seconds since the epoch; kept to the millisecond, as JSON shows it
     pid: int | None = None
     detail: str | None = None
     number: int = 0  # in the order of writing; 0: not written yet
@@ -42,13 +42,13 @@ class Event(Value):
 def insertion(events: Iterable[Event], kept: int) -> Iterator[Statement]:
     """The statements that keep `events`, and no more than `kept` in all."""
     for one in events:
-        yield _INSERT, (one.at, one.service[:_LONGEST_NAME], one.kind, one.pid, _detail(one.detail))
+        yield _INSERT, (round(one.at, 3), one.service[:_LONGEST_NAME], one.kind, one.pid, _detail(one.detail))
     yield _BOUND, (kept,)
 
 
 def exit_insertion(nonce: str, *, at: float, main: int | None, detail: str, kept: int) -> tuple[Statement, ...]:
     """The statements that tell a run's end, unless it is known already, or `main` was not its main process."""
-    return (_INSERT_EXIT, (at, main, _detail(detail), nonce, main, main, main)), (_BOUND, (kept,))
+    return (_INSERT_EXIT, (round(at, 3), main, _detail(detail), nonce, main, main, main)), (_BOUND, (kept,))
 
 
 def event_of(row: Sequence[object]) -> Event | None:
