@@ -6,13 +6,8 @@ within `start_period_seconds` after its start failures do not count, and a succe
 
 from __future__ import annotations
 
-from typing import Literal
-
-from devtasks.model import HealthProbe
+from devtasks.model import Condition, HealthProbe, Verdict
 from devtasks.values import Value, replace
-
-Verdict = Literal["healthy", "unhealthy", "foreign", "unknown"]
-Condition = Literal["starting", "healthy", "unhealthy", "foreign", "unknown"]
 
 
 class Answer(Value):

@@ -226,6 +226,11 @@ class Run(Value):
     cause: str | None = None  # stopped, exited, not-ready; of one that has not ended: stopping
 
 
+# What one probe finds, and what its answers say together (health.py).
+Verdict = Literal["healthy", "unhealthy", "foreign", "unknown"]
+Condition = Literal["starting", "healthy", "unhealthy", "foreign", "unknown"]
+
+
 # --- what was decided --------------------------------------------------------------------------------
 
 EvidenceKind = Literal["pid-file", "marker", "descendant", "cgroup", "session", "port", "pattern"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from devtasks.model import Details, Identity, Match, Process, Project, Rejection, Run, Service, Snapshot
-from devtasks.ownership import Candidates, Facts, Judge, Places
+from devtasks.ownership import Candidates, Facts, Judge, Places, is_probe
 from devtasks.programs.patterns import matcher
 from devtasks.store import pidfile, statedir
 from devtasks.store.state import State
@@ -36,6 +36,16 @@ class Observation(Value):
     def pids(self) -> list[int]:
         """All that is ours."""
         return [match.process.pid for found in self.matches.values() for match in found]
+
+    def forgotten(self) -> tuple[str, ...]:
+        """Services that are configured no more and of which something lives.
+
+        Probe commands are not among them, while their parent lives: it ends them by itself.
+        """
+        known = {service.name for service in self.project.services}
+        return tuple(
+            name for name in self.matches if name not in known and not (is_probe(name) and name in self.runners)
+        )
 
     def idle_runners(self, service: str, gone: Collection[int] = ()) -> list[Process]:
         """Runners of a service without a living child: they are about to launch it, or about to leave.

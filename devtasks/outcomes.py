@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-from devtasks.model import Evidence, Rule
+from devtasks.model import Condition, Evidence, Rule
 from devtasks.values import Value
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Holder(Value):
 class ServiceStatus(Value):
     name: str
     state: State
-    health: str | None
+    health: Condition | None  # None: nobody wants it asked, or it does not run
     pid: int | None
     ports: tuple[int, ...]
     uptime_seconds: float | None
@@ -51,12 +51,12 @@ class Status(Value):
     @property
     def check(self) -> int:
         """The LSB exit code of `status --check`."""
-        states = {row.state for row in self.services}
+        states = {row.state for row in self.services} | {row.health for row in self.services}
         if states & {"stale", "orphaned", "unhealthy", "failed"}:
             return 1
         if states & {"stopped", "foreign"}:
             return 3
-        return 4 if states & {"elsewhere", "starting"} else 0
+        return 4 if states & {"elsewhere", "starting", "unknown"} else 0
 
 
 class Trail(Value):
@@ -279,6 +279,30 @@ class Proposal(Value):
         return self.path is not None
 
 
-Looked = Status | Frame | Processes | ExplainReport | LogLines | History | Ports
+class HealthRow(Value):
+    """What a probe found; starting: it failed, and failures do not count yet."""
+
+    name: str
+    health: Condition
+    probe: str
+    seconds: float
+    detail: str
+
+
+class HealthReport(Value):
+    """`ok`: every service is healthy."""
+
+    services: tuple[HealthRow, ...]
+
+    @property
+    def ok(self) -> bool:
+        return all(row.health == "healthy" for row in self.services)
+
+    @property
+    def exit_code(self) -> int:
+        return 0 if self.ok else 1
+
+
+Looked = HealthReport | Status | Frame | Processes | ExplainReport | LogLines | History | Ports
 Acted = StartReport | StopReport | RestartReport | ServeReport | CleanReport | Proposal
 Anything = Looked | Acted

@@ -92,7 +92,7 @@ class Prober:
         service = self._service
         within = f"within {seconds:g} s"
         if not members and service.listener == "ours":
-            return _found(Finding("unhealthy", "it does not run")), "", 0
+            return self._absent(), "", 0
         match self.kind:
             case "http":
                 return self._http(members, seconds), f"GET {self.probe.http}: no complete answer {within}", 0
@@ -109,6 +109,15 @@ class Prober:
                 return self._listens(members), "", 0
             case "alive":
                 return _found(Finding("healthy", "it lives")), "", 0
+
+    def _absent(self) -> Steps:
+        """Nothing of it runs; whether somebody else is in its place."""
+        port = self._service.port
+        objection = None if port is None else listener.before(self._world, port, ())
+        if objection is None or objection.state == "unhealthy":
+            return Finding("unhealthy", "it does not run")
+        return objection
+        yield  # a generator
 
     def _http(self, members: frozenset[int], seconds: float) -> Steps:
         from devtasks.asking import fetching

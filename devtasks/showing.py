@@ -62,7 +62,7 @@ class Showing:
         return ServiceStatus(
             name=service.name,
             state=state,
-            health=None,
+            health="unknown" if service.health is not None and main is not None else None,
             pid=main.pid if main is not None else None,
             ports=service.ports,
             uptime_seconds=self._world.now() - self._world.started_at(main) if main is not None else None,

@@ -15,6 +15,7 @@ from devtasks.observing import Observation, Observer, select
 from devtasks.outcomes import (
     CleanReport,
     ExplainReport,
+    HealthReport,
     Ports,
     Processes,
     RejectedRow,
@@ -56,7 +57,7 @@ class Scope:
     def observe(self) -> Observation:
         """Look, and take what is seen of services that are configured no more for services, too."""
         seen = self.observer.observe()
-        project = known.with_forgotten(self.project, seen.matches)
+        project = known.with_forgotten(self.project, seen.forgotten())
         if project is self.project:
             return seen
         self.project = project
@@ -106,10 +107,23 @@ def scope(project: Project, *, tell: Callable[[str], None], asker: str = "devtas
 # --- what only looks -----------------------------------------------------------------------------------
 
 
-def status(scope: Scope, names: tuple[str, ...]) -> Status:
-    """How each service stands."""
+def status(scope: Scope, names: tuple[str, ...], *, check: bool = False) -> Status:
+    """How each service stands. `check`: where health is asked for and nobody watches, probe once."""
     seen = scope.observer.observe() if names else scope.observe()
-    return Showing(scope.observer, seen).status(select(scope.project, names))
+    report = Showing(scope.observer, seen).status(select(scope.project, names))
+    if check and any(row.health == "unknown" for row in report.services):
+        from devtasks.checking import checked
+
+        return checked(scope.observer, seen, report)
+    return report
+
+
+def health(scope: Scope, names: tuple[str, ...], *, timeout_seconds: float | None) -> HealthReport:
+    """Probe each service once, all at the same time."""
+    from devtasks.checking import check
+
+    seen = scope.observer.observe() if names else scope.observe()
+    return HealthReport(services=check(scope.observer, seen, select(scope.project, names), timeout_seconds))
 
 
 def show_processes(scope: Scope, names: tuple[str, ...]) -> Processes:
@@ -225,7 +239,7 @@ def _end(
     began = scope.world.monotonic()
     services = select(scope.project, names)
     seen = scope.observer.observe()
-    forgotten = [] if names else [name for name in seen.matches if name not in {s.name for s in services}]
+    forgotten = () if names else seen.forgotten()
     if dry_run:
         reports = [
             _stop_plan(scope, seen, name, force=force) for name in (*(s.name for s in services), *forgotten)
@@ -235,7 +249,7 @@ def _end(
         scope.remember()  # what is ended, and why, is kept
     groups: list[tuple[Service | str, ...]] = [(*services, *forgotten)]
     if not force:
-        groups = [*reversed(levels(services)), tuple(forgotten)]
+        groups = [*reversed(levels(services)), forgotten]
     reports = []
     for group in filter(None, groups):
         ended = Stopper(scope.observer, seen).stop(group, force=force, timeout_seconds=timeout_seconds)

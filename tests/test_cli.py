@@ -157,6 +157,9 @@ def test_every_verb_has_valid_json_with_nothing_running(shop: Scratch, verb: str
     elif verb in ("start", "restart"):
         report = shop.run(verb, "--dry-run")
         assert report.get("dry_run", report.get("start", {}).get("dry_run")) is True
+    elif verb == "health":
+        report = shop.run(verb, expect=1)
+        assert {row["health"] for row in report["services"]} == {"unhealthy"}
     elif verb == "top":
         report = shop.run(verb, "--count", "1")
     else:

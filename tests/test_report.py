@@ -182,8 +182,15 @@ HAPPENED = outcomes.History(
 PROPOSED = outcomes.Proposal(
     content='# from Procfile\n[tool.devtasks.services.web]\ncommand = "x"\n', path="/x/p.toml"
 )
+CHECKED = outcomes.HealthReport(
+    services=(
+        outcomes.HealthRow(name="backend", health="healthy", probe="http", seconds=0.012, detail="answers 200"),
+        outcomes.HealthRow(name="front", health="foreign", probe="http", seconds=2, detail=f"held by {HOSTILE}"),
+    )
+)
 EVERYTHING = {
     "status": STATUS,
+    "health": CHECKED,
     "processes": PROCESSES,
     "start": STARTED,
     "stop": STOPPED,
@@ -227,6 +234,25 @@ def test_status_is_a_table_with_the_stranger_named_below():
     assert any("worker.pid names 123" in line for line in lines)
     healthy = replace(STATUS, services=(service(health="healthy", restarts=2),))
     assert {"HEALTH", "RESTARTS"} <= set(text.render(healthy, PLAIN)[1].split())
+
+
+def test_health_says_how_it_was_asked_and_what_came():
+    lines = text.render(CHECKED, PLAIN)
+    assert lines[0] == "backend  healthy  answers 200 (http, 0.01 s)"
+    assert lines[1].startswith("front    foreign  held by ")
+    assert not CHECKED.ok
+    assert json.loads(shapes.render(CHECKED))["services"][0] == {
+        "name": "backend", "health": "healthy", "probe": "http", "seconds": 0.012, "detail": "answers 200",
+    }  # fmt: skip
+
+
+def test_status_check_counts_health_too():
+    def code(**fields: object) -> int:
+        return replace(STATUS, services=(service(**fields),)).check
+
+    assert [code(health=one) for one in (None, "healthy", "unhealthy", "foreign", "starting", "unknown")] == [
+        *(0, 0, 1, 3, 4, 4)
+    ]
 
 
 def test_processes_stand_below_their_parents_with_their_evidence():
@@ -436,6 +462,7 @@ def test_an_error_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]
 
 SHAPES = {
     "status": ({"version", "project", "environment", "services"}, {}),
+    "health": ({"version", "ok", "services"}, {}),
     "processes": ({"version", "project", "services", "rejected"}, {}),
     "start": ({"version", "ok", "services"}, {}),
     "stop": ({"version", "ok", "dry_run", "seconds", "services"}, {}),

@@ -51,6 +51,7 @@ ns = devtasks.collection(__name__)
 GLOBAL = {
     "start", "stop", "restart", "force-clean", "clean", "status", "show-processes", "explain", "ports", "logs",
     "free-port", "history", "serve", "init", "top",
+    "health",
 }  # fmt: skip
 EACH = {"start", "stop", "restart", "force-clean", "logs"}
 NAMES = GLOBAL | {f"{verb}-{service}" for verb in EACH for service in ("backend", "front-end")}
@@ -340,6 +341,7 @@ def asked(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], lis
     fake("restart", outcomes.RestartReport(ok=True, stop=nothing, start=begun))
     fake("clean", outcomes.CleanReport(dry_run=False, removed=(), running=()))
     fake("status", outcomes.Status(project="p", environment="e", services=()))
+    fake("health", outcomes.HealthReport(services=()))
     fake("show_processes", outcomes.Processes(project="p", services=(), rejected=()))
     fake("explain", outcomes.ExplainReport(explanations=()))
     fake("logs", ())
@@ -376,7 +378,8 @@ def asked(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], lis
             ("restart", ("backend",), {"timeout_seconds": 1.0, "dry_run": False, "force": True}),
         ),
         ("clean --older-than 0.5", ("clean", (), {"older_than_days": 0.5, "dry_run": False})),
-        ("status --only backend", ("status", ("backend",), {})),
+        ("status --only backend", ("status", ("backend",), {"check": False})),
+        ("health --only backend --timeout 2", ("health", ("backend",), {"timeout_seconds": 2.0})),
         ("show-processes", ("show_processes", (), {})),
         ("explain --pid 12", ("explain", (), {"pid": 12, "port": None})),
         ("explain --port 80", ("explain", (), {"pid": None, "port": 80})),

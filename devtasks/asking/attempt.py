@@ -11,7 +11,8 @@ import selectors
 from collections.abc import Callable, Generator, Iterable
 from typing import NamedTuple
 
-from devtasks.health import Answer, Verdict
+from devtasks.health import Answer
+from devtasks.model import Verdict
 
 _OURS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS, errno.EADDRNOTAVAIL))
 _TURN_SECONDS = 0.01  # between looks at what has no descriptor to wait for

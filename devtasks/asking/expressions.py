@@ -8,6 +8,7 @@ text: where the bound is small it is searched at once, and elsewhere in a child 
 
 from __future__ import annotations
 
+import itertools
 import marshal
 import re
 import tempfile
@@ -34,6 +35,7 @@ class Expression:
             warnings.simplefilter("ignore")  # as when it was checked
             self._pattern = re.compile(expression)
             self._parsed = parser.parse(expression)
+        self._begins = _literal_beginning(self._parsed)
 
     def search(self, texts: Sequence[str], *, seconds: float, label: str) -> Doing[bool | None]:
         """Whether it matches in one of `texts`; None when that was not to be found out in `seconds`."""
@@ -52,11 +54,23 @@ class Expression:
     def steps(self, texts: Iterable[str]) -> int:
         """No less than what the engine takes to search all of `texts`."""
         total = 0
-        for length in map(len, texts):
-            total += (length + 1) * _effort(self._parsed, length)[1]
+        for text in texts:
+            length = len(text)
+            places = length + 1
+            if self._begins:  # elsewhere it does not even begin to match; occurrences may overlap
+                places = min(places, text.count(self._begins) * len(self._begins))
+            total += length + 1 + (places * _effort(self._parsed, length)[1] if places else 0)
             if total > AT_ONCE:
                 break
         return total
+
+
+def _literal_beginning(parsed: Any) -> str:
+    """The letters with which whatever matches begins."""
+    if parsed.state.flags & re.IGNORECASE:
+        return ""
+    letters = itertools.takewhile(lambda item: item[0] is codes.LITERAL, parsed)
+    return "".join(chr(code) for _, code in letters)
 
 
 def _effort(sequence: Iterable[tuple[Any, Any]], length: int) -> tuple[int, int]:

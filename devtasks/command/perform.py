@@ -82,7 +82,7 @@ def exit_code(outcome: outcomes.Anything, flags: Flags) -> int:
     if isinstance(outcome, outcomes.Status):
         return outcome.check if flags.check else 0
     acted = outcomes.StartReport | outcomes.StopReport | outcomes.RestartReport | outcomes.ServeReport
-    if isinstance(outcome, acted):
+    if isinstance(outcome, acted | outcomes.HealthReport):
         return outcome.exit_code
     return 0
 
@@ -117,7 +117,11 @@ def _clean(scope: Scope, call: Call) -> outcomes.Anything:
 
 
 def _status(scope: Scope, call: Call) -> outcomes.Anything:
-    return verbs.status(scope, call.names)
+    return verbs.status(scope, call.names, check=call.flags.check)
+
+
+def _health(scope: Scope, call: Call) -> outcomes.Anything:
+    return verbs.health(scope, call.names, timeout_seconds=call.flags.timeout)
 
 
 def _show_processes(scope: Scope, call: Call) -> outcomes.Anything:
@@ -152,6 +156,7 @@ _IN_A_PROJECT: Mapping[str, Callable[[Scope, Call], outcomes.Anything]] = {
     "force-clean": _force_clean,
     "clean": _clean,
     "status": _status,
+    "health": _health,
     "show-processes": _show_processes,
     "explain": _explain,
     "ports": _ports,

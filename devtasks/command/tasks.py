@@ -86,6 +86,13 @@ VERBS = (
         flags=("only", "check", "json", "color"),
     ),
     Verb(
+        name="health",
+        topic=LOOK,
+        help="Ask each service once whether it is healthy.",
+        flags=("only", "timeout", "json", "color"),
+        helps={"timeout": "SECONDS for each answer, instead of health.timeout."},
+    ),
+    Verb(
         name="show-processes",
         topic=LOOK,
         help="Show the project's process tree, with evidence.",

@@ -19,6 +19,9 @@ STATE_TONES: dict[str, Tone] = {
 }
 
 
+_HEALTH_TONES: dict[str, Tone] = {"healthy": "good", "starting": "odd", "foreign": "odd", "unknown": "odd"}
+
+
 def render(outcome: outcomes.Looked, look: Look, *, why: bool) -> list[str]:
     match outcome:
         case outcomes.Status():
@@ -27,6 +30,8 @@ def render(outcome: outcomes.Looked, look: Look, *, why: bool) -> list[str]:
             from devtasks.report import top
 
             return top.lines(outcome, look)
+        case outcomes.HealthReport():
+            return health(outcome, look)
         case outcomes.Processes():
             return processes(outcome, look, why=why)
         case outcomes.ExplainReport():
@@ -90,6 +95,21 @@ def status_cell(row: outcomes.ServiceStatus, column: str) -> str:
             return str(row.restarts)
         case _:
             return str(row.processes)
+
+
+def health(report: outcomes.HealthReport, look: Look) -> list[str]:
+    if not report.services:
+        return ["no services"]
+    names = max(len(row.name) for row in report.services)
+    words = max(len(row.health) for row in report.services)
+    out: list[str] = []
+    for row in report.services:
+        lead = f"{row.name:<{names}}  {row.health:<{words}}  "
+        first, *more = wrapped(lead, f"{foreign(row.detail)} ({row.probe}, {row.seconds:.2f} s)", look)
+        at = names + 2
+        painted = look.paint(row.health, _HEALTH_TONES.get(row.health, "bad"))
+        out += [first[:at] + painted + first[at + len(row.health) :], *more]
+    return out
 
 
 def _holder(holder: outcomes.Holder) -> str:

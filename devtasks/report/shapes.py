@@ -45,6 +45,8 @@ def _shape(outcome: outcomes.Anything) -> Shape:
             return _status(outcome)
         case outcomes.Frame():
             return {"at": _number(outcome.at), **_status(outcome.status)}
+        case outcomes.HealthReport():
+            return _health(outcome)
         case outcomes.Processes():
             return _processes(outcome)
         case outcomes.StartReport():
@@ -95,6 +97,22 @@ def _status(status: outcomes.Status) -> Shape:
                 "detail": _text(row.detail),
             }
             for row in status.services
+        ],
+    }
+
+
+def _health(report: outcomes.HealthReport) -> Shape:
+    return {
+        "ok": report.ok,
+        "services": [
+            {
+                "name": row.name,
+                "health": row.health,
+                "probe": row.probe,
+                "seconds": _number(row.seconds),
+                "detail": foreign(row.detail),
+            }
+            for row in report.services
         ],
     }
 
