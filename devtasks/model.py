@@ -110,6 +110,15 @@ class Service(Value):
         return self.ports[0] if self.ports else None
 
 
+class HostGroup(Value):
+    """Other hosts that run the project, by one name. Each is written [USER@]HOST[:PORT]."""
+
+    name: str
+    hosts: tuple[str, ...]
+    path: str | None = None  # of the project there; a relative one starts at the login's home
+    command: tuple[str, ...] = ("devtasks",)
+
+
 class Project(Value):
     """A root folder and what is to run in it."""
 
@@ -119,6 +128,7 @@ class Project(Value):
     state_dir: Path
     environment: str = "development"  # lower case, stripped
     services: tuple[Service, ...] = ()
+    hosts: tuple[HostGroup, ...] = ()
     source: str  # for people: "pyproject.toml", or what the services were inferred from
 
     @property

@@ -6,7 +6,7 @@ The keys of the JSON shapes in docs/json.md are these fields; whatever else is h
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from devtasks.model import Condition, Evidence, Rule
 from devtasks.values import Value
@@ -279,6 +279,42 @@ class Proposal(Value):
         return self.path is not None
 
 
+HostOutcome = Literal[
+    "answered", "failed", "unreachable", "unverified", "denied", "timeout",
+    "no-devtasks", "other-version", "garbled", "interrupted",
+]  # fmt: skip
+
+
+class HostAnswer(Value):
+    """What one host said. `report` is the JSON of the devtasks there, checked and escaped; None without one."""
+
+    name: str
+    group: str | None
+    outcome: HostOutcome
+    exit_code: int
+    seconds: float
+    detail: str | None = None
+    hint: str | None = None
+    report: Mapping[str, Any] | None = None
+
+
+class FleetReport(Value):
+    """One verb on several hosts, in the order in which they were named."""
+
+    verb: str
+    dry_run: bool
+    checking: bool  # status --check: the exit codes mean what the LSB says
+    hosts: tuple[HostAnswer, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """The worst of all hosts: of `status --check` the first that applies of 2, 1, 3, 4, else the highest."""
+        codes = {answer.exit_code for answer in self.hosts}
+        if self.checking:
+            return next((code for code in (2, 1, 3, 4) if code in codes), max(codes, default=0))
+        return max(codes, default=0)
+
+
 class HealthRow(Value):
     """What a probe found; starting: it failed, and failures do not count yet."""
 
@@ -305,4 +341,4 @@ class HealthReport(Value):
 
 Looked = HealthReport | Status | Frame | Processes | ExplainReport | LogLines | History | Ports
 Acted = StartReport | StopReport | RestartReport | ServeReport | CleanReport | Proposal
-Anything = Looked | Acted
+Anything = Looked | Acted | FleetReport

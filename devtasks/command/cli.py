@@ -12,9 +12,10 @@ from invoke.exceptions import Exit, ParseError
 from invoke.parser.argument import Argument
 from invoke.program import Program
 
-from devtasks.command import completion, tasks, usage
+from devtasks.command import completion, options, tasks, usage
 from devtasks.command.edge import guarded
-from devtasks.command.positions import Grammar
+from devtasks.command.positions import Grammar, fronted
+from devtasks.command.tasks import VerbTask
 from devtasks.config import loading
 from devtasks.errors import UsageError
 from devtasks.report.output import Output
@@ -83,9 +84,30 @@ class Devtasks(Program):
             # Of all mistakes this one alone is left to Invoke: a flag before the task, at the end of the line.
             raise UsageError(f"{argv[-1] if argv else NAME} needs a value") from error
         self.parse_cleanup()
+        if self.args.hosts.value is not None:
+            self._abroad()
+            return
         # A task that is typed twice is meant twice: devtasks stop start stop.
         self.config.load_overrides({"tasks": {"dedupe": False}, "run": {"dry": bool(self.args.dry.value)}})
         self.execute()
+
+    def _abroad(self) -> None:
+        """Call the tasks on other hosts, one after the other, up to the first that fails."""
+        from devtasks.remote.perform import perform
+
+        abroad = {name: self.args[options.dashed(name)].value for name in options.ABROAD}
+        for call in self.tasks:
+            task: VerbTask = self.collection[call.name]
+            code = perform(
+                task.verb.name,
+                folder_for(self.args.root.value),
+                task.service,
+                call.as_kwargs,
+                abroad=abroad,
+                dry=bool(self.args.dry.value),
+            )
+            if code:
+                raise Exit(code=code)
 
     def core_args(self) -> list[Argument]:
         return [
@@ -95,11 +117,21 @@ class Devtasks(Program):
             Argument(names=("help", "h"), optional=True),
             Argument(names=("version", "V"), kind=bool, default=False),
             Argument(names=("print-completion-script",)),
+            *options.arguments(options.ABROAD),
+            Argument(names=("tethered",), kind=bool, default=False),
         ]
 
     def parse_core(self, argv: list[str] | None) -> None:
         self.normalize_argv(argv)
+        self.argv = [self.argv[0], *fronted(self.argv[1:], options.ABROAD)]
         self.parse_core_args()
+        if self.args.tethered.value:
+            from devtasks.command import tether
+
+            tether.tie()
+        alone = next((name for name in options.ABROAD if self.args[options.dashed(name)].value), None)
+        if alone is not None and self.args.hosts.value is None:
+            raise UsageError(f"--{options.dashed(alone)} is for other hosts, and --hosts names none")
         if self.core.remainder:
             raise UsageError("nothing may follow --")
         if self.args.version.value:
@@ -121,7 +153,8 @@ class Devtasks(Program):
         grammar = Grammar(
             tasks={str(context.name): context for context in self.collection.to_contexts()},
             core=self.initial_context,
-            services=self.services,
+            # Those of another host are not known here: it checks them itself.
+            services=self.services if self.args.hosts.value is None else (),
         )
         self.core.unparsed[:] = grammar.expanded(self.core.unparsed)
         super().parse_tasks()

@@ -103,7 +103,7 @@ def candidates(
         return
     if current.startswith("-"):
         if task is None:
-            for spelling, meaning in usage.CORE_FLAGS:
+            for spelling, meaning in (*usage.CORE_FLAGS, *usage.ABROAD_FLAGS):
                 yield spelling.rpartition("--")[1] + spelling.rpartition("--")[2].split()[0], meaning
             return
         used = {word.partition("=")[0] for word in before} - {"--only"}
@@ -135,6 +135,8 @@ def _takes_value(flag: str, task: VerbTask | None) -> bool:
     name = flag.removeprefix("--").replace("-", "_")
     if flag in ("-C", "--root", "--print-completion-script"):
         return True
+    if name in options.ABROAD:
+        return options.value_name(name) is not None
     return task is not None and name in task.flags and options.value_name(name) is not None
 
 

@@ -68,6 +68,14 @@ def _pid(text: str) -> int:
     return _whole(text, 1, HIGHEST_PID, "a process ID")
 
 
+def _parallel(text: str) -> int:
+    return _whole(text, 1, 1000, "a number of hosts")
+
+
+def _some_seconds(text: str) -> float:
+    return _number(text, 0.1, LONGEST_SECONDS, "a number of seconds")
+
+
 def _lines(text: str) -> int:
     return _whole(text, 1, 100_000, "a number of lines")
 
@@ -127,8 +135,15 @@ FLAGS: Mapping[str, Flag] = {
     "workers": Flag("Serve with this many processes.", "N", _workers),
     "stop": Flag("Stop the server on the port instead."),
     "status": Flag("Show what is served instead; with --check, as an exit code."),
+    "hosts": Flag("Work on these hosts or groups of hosts instead, with commas between them.", "HOSTS"),
+    "parallel": Flag("At most N hosts at once (default 32).", "N", _parallel),
+    "host_timeout": Flag("SECONDS that a host may take.", "SECONDS", _some_seconds),
+    "sudo": Flag("Call devtasks with sudo there."),
     "color": Flag("Colours: auto (default), always or never.", "WHEN", _color),
 }
+
+
+ABROAD = ("hosts", "parallel", "host_timeout", "sudo")  # of the `devtasks` command, for other hosts
 
 
 class Flags(Value):
@@ -157,6 +172,10 @@ class Flags(Value):
     workers: int | None = None
     stop: bool = False
     status: bool = False
+    hosts: str | None = None
+    parallel: int = 32
+    host_timeout: float | None = None
+    sudo: bool = False
     color: Color = "auto"
 
 
@@ -213,7 +232,7 @@ def checked(values: Mapping[str, Any]) -> Flags:
             continue
         check = FLAGS[name].check
         if check is None:
-            good[name] = bool(value)
+            good[name] = bool(value) if FLAGS[name].value is None else str(value)
             continue
         try:
             good[name] = check(str(value))

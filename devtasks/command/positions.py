@@ -12,8 +12,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from invoke.parser.argument import Argument
 from invoke.parser.context import ParserContext
 
+from devtasks.command import options
 from devtasks.errors import UsageError
 from devtasks.values import Value
+
+
+def fronted(words: Sequence[str], names: Iterable[str]) -> list[str]:
+    """`words` with the flags called `names`, and their values, in front: they may stand after the task, too."""
+    flags = {f"--{options.dashed(name)}": options.value_name(name) for name in names}
+    front: list[str] = []
+    rest: list[str] = []
+    pending = iter(words)
+    for word in pending:
+        flag, equals, _ = word.partition("=")
+        if flag not in flags:
+            rest.append(word)
+            continue
+        front.append(word)
+        if flags[flag] and not equals:
+            value = next(pending, None)
+            if value is None:
+                raise UsageError(f"{flag} needs a value")
+            front.append(value)
+    return [*front, *rest]
 
 
 class Grammar(Value):

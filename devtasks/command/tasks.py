@@ -164,6 +164,7 @@ class VerbTask(Task[Any]):
         name = verb.name if service is None else f"{verb.name}-{service}"
         super().__init__(body, name=name, positional=())
         self.verb = verb
+        self.service = service
         self.flags = verb.flags if service is None else tuple(flag for flag in verb.flags if flag != "only")
 
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:  # noqa: ARG002

@@ -9,6 +9,13 @@ from textwrap import wrap
 from devtasks.command import options
 from devtasks.command.tasks import VERBS, VerbTask
 
+
+def typed(name: str) -> str:
+    """A flag as it is typed, with the word that stands for its value."""
+    value = options.value_name(name)
+    return f"--{options.dashed(name)}{f' {value}' if value else ''}"
+
+
 CORE_FLAGS = (
     ("-C, --root DIR", "Work as if started in DIR."),
     ("-R, --dry", "The same as --dry-run after each task."),
@@ -17,6 +24,7 @@ CORE_FLAGS = (
     ("-V, --version", "Show the version."),
     ("--print-completion-script SHELL", "Print the completion for bash, zsh or fish."),
 )
+ABROAD_FLAGS = tuple((typed(name), options.help_text(name)) for name in options.ABROAD)
 
 
 def overview(services: Sequence[str]) -> list[str]:
@@ -28,6 +36,7 @@ def overview(services: Sequence[str]) -> list[str]:
     named = ", ".join(services) if services else "none here yet; devtasks init shows how to name them"
     lines += ["", *_paragraph(f"For one service NAME: {each}."), *_paragraph(f"Services: {named}.")]
     lines += ["", "Before the task:", *_columns(CORE_FLAGS)]
+    lines += ["", "On other hosts, before or after the task:", *_columns(ABROAD_FLAGS)]
     return [*lines, "", "devtasks TASK --help shows the flags of a task."]
 
 
@@ -55,12 +64,6 @@ def meaning(task: VerbTask) -> str:
 
 def flag_meaning(task: VerbTask, name: str) -> str:
     return task.verb.helps.get(name, options.help_text(name))
-
-
-def typed(name: str) -> str:
-    """A flag as it is typed, with the word that stands for its value."""
-    value = options.value_name(name)
-    return f"--{options.dashed(name)}{f' {value}' if value else ''}"
 
 
 def _columns(rows: Sequence[tuple[str, str]]) -> list[str]:

@@ -16,7 +16,7 @@ from devtasks.config.readers import LONGEST_NAME, printable, project_title, serv
 from devtasks.config.section import Mistake, Reader, Section, key_text, quoted
 from devtasks.config.service import Address, file_path, host_name, port_number, read_service
 from devtasks.errors import ConfigError
-from devtasks.model import Project, Service
+from devtasks.model import HostGroup, Project, Service
 
 
 def parse(
@@ -48,6 +48,12 @@ def parse(
             services += _read_group(listed, group, root=root, state_dir=state_dir, address=address)
         _check_dependencies(listed, services)
         _check_shared(listed, services)
+    hosts: tuple[HostGroup, ...] = ()
+    fleet = top.section("hosts")
+    if fleet is not None:
+        from devtasks.config.hosts import read_hosts
+
+        hosts = read_hosts(fleet)
     top.finish()
     if top.problems:
         raise ConfigError(source, tuple(top.problems))
@@ -58,6 +64,7 @@ def parse(
         state_dir=state_dir,
         environment=_environment_of(environ) or environment,
         services=tuple(services),
+        hosts=hosts,
         source=source,
     )
 

@@ -16,6 +16,11 @@ PRINTABLE = r"^(?=.*\S)[^\x00-\x1f\x7f-\x9f]+$"
 VARIABLE = r"^(?!DEVTASKS_)[^=\x00-\x20\x7f]+$"
 FILE_PATH = r"^(?!~(/|$))[^\x00-\x1f\x7f]+$"
 HOST = r"^[A-Za-z0-9_:][A-Za-z0-9_.:%-]*$"
+# [USER@]HOST[:PORT]; an IPv6 address stands in brackets. 65535 is the last port.
+REMOTE_HOST = (
+    r"^([A-Za-z0-9_][A-Za-z0-9_.+-]*@)?(\[[0-9A-Fa-f:.]+(%[A-Za-z0-9_.-]+)?\]|[A-Za-z0-9_][A-Za-z0-9_.-]*)"
+    r"(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?$"
+)
 SIZE = r"^(?=.*[1-9])([0-9]{1,15}(?:\.[0-9]{1,3})?) ?((?:[KMGT]i?)?)B$"
 HTTP_TARGET = r"^(/[!-~]*|https?://[!-.0-~][!-~]*)$"
 # poll() counts milliseconds in 31 bits; nothing here is meant to wait for more than eleven days.

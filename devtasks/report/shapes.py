@@ -67,6 +67,8 @@ def _shape(outcome: outcomes.Anything) -> Shape:
             return {"project": outcome.project, "events": [_event(event) for event in outcome.events]}
         case outcomes.Ports():
             return _ports(outcome)
+        case outcomes.FleetReport():
+            return _fleet(outcome)
         case outcomes.Proposal():
             return {"path": outcome.path, "written": outcome.written, "content": outcome.content}
 
@@ -251,6 +253,29 @@ def _ports(report: outcomes.Ports) -> Shape:
                 "warnings": [foreign(warning) for warning in row.warnings],
             }
             for row in report.ports
+        ],
+    }
+
+
+def _fleet(report: outcomes.FleetReport) -> Shape:
+    """The reports of the hosts are JSON already: they were checked and escaped when they came in."""
+    return {
+        "ok": all(answer.outcome == "answered" and answer.exit_code == 0 for answer in report.hosts),
+        "verb": report.verb,
+        "dry_run": report.dry_run,
+        "exit_code": report.exit_code,
+        "hosts": [
+            {
+                "host": foreign(answer.name),
+                "group": answer.group,
+                "outcome": answer.outcome,
+                "exit_code": answer.exit_code,
+                "seconds": _number(answer.seconds),
+                "detail": _text(answer.detail),
+                "hint": _text(answer.hint),
+                "report": answer.report,
+            }
+            for answer in report.hosts
         ],
     }
 

@@ -13,6 +13,10 @@ def render(outcome: outcomes.Anything, look: Look, *, why: bool = False) -> list
         from devtasks.report import looking
 
         return looking.render(outcome, look, why=why)
+    if isinstance(outcome, outcomes.FleetReport):
+        from devtasks.report import fleet
+
+        return fleet.render(outcome, look)
     from devtasks.report import acting
 
     return acting.render(outcome, look, why=why)

@@ -1,0 +1,1 @@
+"""The same verbs on other hosts, over Fabric. Nothing here is imported without `--hosts`."""
