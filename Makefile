@@ -29,7 +29,7 @@ TEARDOWN := stop stop-% force-clean force-clean-% clean show-processes status
 # The goals as Invoke gets them. Completion in bash asks for one named ":".
 TASKS := $(filter-out : help venv,$(MAKECMDGOALS))
 # The dependency groups that they need; `test` includes `demo`, which every other task may need for the example.
-GROUPS := $(if $(filter test soak,$(TASKS)),test,demo) $(filter benchmark,$(TASKS)) $(if $(filter lint types build,$(TASKS)),lint)
+GROUPS := $(if $(filter test soak,$(TASKS)),test remote,demo) $(filter benchmark,$(TASKS)) $(if $(filter lint types build,$(TASKS)),lint)
 INSTALLED := $(GROUPS:%=$(VENV)/.installed-%)
 
 .DEFAULT_GOAL := help

@@ -50,7 +50,7 @@ def ready(bare):
     executable(bare / ".venv/bin/inv", TELL)
     dated(bare / "pyproject.toml", 100)
     dated(bare / ".venv/pyvenv.cfg", 100)
-    for group in ("demo", "test", "lint", "benchmark"):
+    for group in ("demo", "test", "remote", "lint", "benchmark"):
         dated(bare / f".venv/.installed-{group}", 50)
     return bare
 
