@@ -19,6 +19,7 @@ from devtasks.values import Value
 HEAD_BYTES = 64 * 1024  # of status lines and headers
 BODY_BYTES = 1024 * 1024  # what comes after is not read
 _CHUNK_LINE_BYTES = 1024
+_CHUNK_COST = 64
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: |$)")
 
 
@@ -141,7 +142,7 @@ def _body(link: Link, headers: dict[bytes, bytes]) -> Doing[bytes]:
 
 def _chunked(link: Link) -> Doing[bytes]:
     body = bytearray()
-    received = 0  # sizes and line ends count, too: a chunk may hold a single byte
+    received = 0  # a chunk counts even if it holds a single byte, for what it costs
     while True:
         line = yield from link.line(_CHUNK_LINE_BYTES)
         size = re.match(rb"[0-9A-Fa-f]{1,15}(?=[ \t;]|$)", line or b"")
@@ -150,7 +151,7 @@ def _chunked(link: Link) -> Doing[bytes]:
         count = int(size[0], 16)
         if count == 0:
             return bytes(body)
-        received += len(line) + 3
+        received += max(len(line), _CHUNK_COST)
         part = min(count, BODY_BYTES - received)
         if part > 0:
             body += yield from link.exactly(part)
