@@ -54,6 +54,7 @@ class Database:
 
     def __init__(self, path: Path, *, version: int, schema: Iterable[str], create: bool) -> None:
         self.notes: list[str] = []
+        self._reasons: set[str] = set()  # that were noted
         self._path = path
         self._version = version
         self._schema = tuple(schema)
@@ -217,7 +218,9 @@ class Database:
             if code == _READONLY and self._claims_to_be_read_only():
                 return self._move_aside("unknown format")
             why = "another command keeps it locked" if _is_busy(error) else str(error)
-        self._note(f"{self._path}: not {doing}: {why}")
+        if why not in self._reasons:  # one line is enough for what can be neither read nor written
+            self._reasons.add(why)
+            self._note(f"{self._path}: not {doing}: {why}")
         self.close()
         return False
 
