@@ -261,6 +261,17 @@ def test_who_notices_an_end_tells_it_once(tmp_path: Path) -> None:
         assert event.detail == "was ended by SIGKILL after 1m 01s"
 
 
+def test_the_end_of_a_registered_child_is_told_once(tmp_path: Path) -> None:
+    project = project_at(tmp_path / "shop", "web")
+    with closing(State.open(project, create=True)) as state:
+        state.register_child("web", name="proxy", child=MAIN, parent=MAIN._replace(pid=2), at=1000.0)
+        for code in (-15, 0):
+            state.finish_child(MAIN, ended_at=1005.0, exit_code=code, cause="stopped")
+        (event,) = state.events()
+        assert (event.service, event.kind, event.pid) == ("web", "exit", 4711)
+        assert event.detail == "its child proxy was ended by SIGTERM after 5.00s, in a stop"
+
+
 def test_a_launchers_exit_and_a_run_that_never_began_are_no_exits(tmp_path: Path) -> None:
     project = project_at(tmp_path / "shop", "web")
     with closing(State.open(project, create=True)) as state:

@@ -6,7 +6,10 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Literal
 
+from devtasks.model import Run
+from devtasks.phrases import the_end
 from devtasks.store.database import Statement
+from devtasks.store.registered import RegisteredChild
 from devtasks.values import Value
 
 Kind = Literal[
@@ -23,6 +26,9 @@ _INSERT_EXIT: Final = """INSERT INTO events (at, service, kind, pid, detail)
     SELECT ?, service, 'exit', coalesce(pid, ?), CAST(? AS TEXT) FROM runs
     WHERE nonce = ? AND coalesce(pid, ?) IS NOT NULL AND (? IS NULL OR pid IS NULL OR pid = ?)
     AND ended_at IS NULL"""  # the end of a run that is not over yet: of all who notice it one tells it
+_INSERT_CHILD_EXIT: Final = """INSERT INTO events (at, service, kind, pid, detail)
+    SELECT ?, service, 'exit', pid, CAST(? AS TEXT) FROM children
+    WHERE boot = ? AND namespace = ? AND pid = ? AND start = ? AND ended_at IS NULL"""
 SELECT: Final = (
     "SELECT id, at, substr(service, 1, 101), substr(kind, 1, 101), pid, substr(detail, 1, 1000) FROM events"
 )
@@ -46,9 +52,22 @@ def insertion(events: Iterable[Event], kept: int) -> Iterator[Statement]:
     yield _BOUND, (kept,)
 
 
-def exit_insertion(nonce: str, *, at: float, main: int | None, detail: str, kept: int) -> tuple[Statement, ...]:
+def exit_insertion(
+    nonce: str, run: Run | None, at: float, code: int | None, cause: str, *, main: int | None, kept: int
+) -> tuple[Statement, ...]:
     """The statements that tell a run's end, unless it is known already, or `main` was not its main process."""
-    return (_INSERT_EXIT, (round(at, 3), main, _detail(detail), nonce, main, main, main)), (_BOUND, (kept,))
+    lived = max(0.0, at - run.started_at) if run is not None else None
+    stopping = run is not None and run.cause == "stopping"
+    detail = _detail(the_end(code, "stopped" if stopping else cause, lived))
+    return (_INSERT_EXIT, (round(at, 3), main, detail, nonce, main, main, main)), (_BOUND, (kept,))
+
+
+def child_exit_insertion(
+    one: RegisteredChild, at: float, code: int | None, cause: str, kept: int
+) -> tuple[Statement, ...]:
+    """The same for a child that a service had registered."""
+    detail = _detail(f"its child {one.name} {the_end(code, cause, max(0.0, at - one.started_at))}")
+    return (_INSERT_CHILD_EXIT, (round(at, 3), detail, *one.child)), (_BOUND, (kept,))
 
 
 def event_of(row: Sequence[object]) -> Event | None:

@@ -289,8 +289,12 @@ class State:
         return frozenset(ports | {child.child for child in self.registered_children()})
 
     def finish_child(self, child: Identity, *, ended_at: float, exit_code: int | None = None, cause: str) -> bool:
-        """The child is over, and its own ports are forgotten. An end that is already known stays."""
+        """The child is over, which is an event, and its own ports are forgotten. A known end stays."""
+        from devtasks.store.events import child_exit_insertion
+
+        known = next((one for one in self.registered_children() if one.child == child), None)
         return self._database.write(
+            *(child_exit_insertion(known, ended_at, exit_code, cause, EVENTS_KEPT) if known is not None else ()),
             (
                 """UPDATE children SET ended_at = ?, exit_code = ?, cause = ?
                 WHERE boot = ? AND namespace = ? AND pid = ? AND start = ? AND ended_at IS NULL""",
@@ -383,15 +387,11 @@ def _finish(
     """Fill in the exit code of a run that is over, or end the run and tell it. `main`: unless another PID was its
     main one.
     """
-    from devtasks.phrases import the_end
     from devtasks.store.events import exit_insertion
 
-    lived = max(0.0, ended_at - run.started_at) if run is not None else None
-    stopping = run is not None and run.cause == "stopping"
-    told = the_end(exit_code, "stopped" if stopping else cause, lived)
     return (
         (_FILL_IN, (exit_code, nonce, main, main)),
-        *exit_insertion(nonce, at=ended_at, main=main, detail=told, kept=EVENTS_KEPT),
+        *exit_insertion(nonce, run, ended_at, exit_code, cause, main=main, kept=EVENTS_KEPT),
         (_END, (ended_at, exit_code, cause, nonce, main, main)),
     )
 
