@@ -191,6 +191,20 @@ class ServeReport(Value):
     stop: StopReport  # what was ended: at the end, or in a dry run to make room
 
 
+class DashboardReport(Value):
+    """Where the dashboard is; in a dry run, where it would be. `url` opens it once; `base` is without a token."""
+
+    dry_run: bool
+    url: str | None
+    base: str
+    uds: str | None
+    pid: int | None
+    already: bool  # another command serves it
+    managed: bool  # in the background
+    token_file: str | None
+    log_file: str | None
+
+
 class Running(Value):
     service: str
     pid: int
@@ -340,5 +354,5 @@ class HealthReport(Value):
 
 
 Looked = HealthReport | Status | Frame | Processes | ExplainReport | LogLines | History | Ports
-Acted = StartReport | StopReport | RestartReport | ServeReport | CleanReport | Proposal
+Acted = StartReport | StopReport | RestartReport | ServeReport | DashboardReport | CleanReport | Proposal
 Anything = Looked | Acted | FleetReport

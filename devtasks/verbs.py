@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from devtasks.errors import DevtasksError, Refused, UsageError
-from devtasks.model import Project, Service
+from devtasks.model import Project, Service, Snapshot
 from devtasks.observing import Observation, Observer, select
 from devtasks.outcomes import (
     CleanReport,
@@ -54,15 +54,15 @@ class Scope:
         self.tell = tell
         self._told: set[str] = set()
 
-    def observe(self) -> Observation:
+    def observe(self, previous: Snapshot | None = None) -> Observation:
         """Look, and take what is seen of services that are configured no more for services, too."""
-        seen = self.observer.observe()
+        seen = self.observer.observe(previous)
         project = known.with_forgotten(self.project, seen.forgotten())
         if project is self.project:
             return seen
         self.project = project
         self.observer = Observer(self.world, project, self.state)
-        return self.observer.observe()
+        return self.observer.observe(seen.table)
 
     def remember(self) -> None:
         """From now on, what happens is kept: make the state folder, where there is none yet."""

@@ -160,6 +160,8 @@ def test_every_verb_has_valid_json_with_nothing_running(shop: Scratch, verb: str
     elif verb == "health":
         report = shop.run(verb, expect=1)
         assert {row["health"] for row in report["services"]} == {"unhealthy"}
+    elif verb == "dashboard":
+        report = shop.run(verb, "--dry-run")
     elif verb == "top":
         report = shop.run(verb, "--count", "1")
     else:

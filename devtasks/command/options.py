@@ -94,6 +94,12 @@ def _host(text: str) -> str:
     return text
 
 
+def _path(text: str) -> str:
+    if not text or len(text) > 1000 or "\0" in text:
+        raise ValueError("a path")
+    return text
+
+
 def _color(text: str) -> Color:
     if text not in get_args(Color):
         raise ValueError(f"one of {', '.join(get_args(Color))}")
@@ -139,6 +145,12 @@ FLAGS: Mapping[str, Flag] = {
     "parallel": Flag("At most N hosts at once (default 32).", "N", _parallel),
     "host_timeout": Flag("SECONDS that a host may take.", "SECONDS", _some_seconds),
     "sudo": Flag("Call devtasks with sudo there."),
+    "detach": Flag("Run in the background."),
+    "open": Flag("Open the browser, too."),
+    "uds": Flag("Serve on a Unix socket at PATH instead.", "PATH", _path),
+    "certfile": Flag("A certificate in PEM, for https.", "FILE", _path),
+    "keyfile": Flag("The key of the certificate, where that file does not hold it.", "FILE", _path),
+    "insecure": Flag("Accept that other machines are served without a certificate."),
     "color": Flag("Colours: auto (default), always or never.", "WHEN", _color),
 }
 
@@ -176,6 +188,12 @@ class Flags(Value):
     parallel: int = 32
     host_timeout: float | None = None
     sudo: bool = False
+    detach: bool = False
+    open: bool = False
+    uds: str | None = None
+    certfile: str | None = None
+    keyfile: str | None = None
+    insecure: bool = False
     color: Color = "auto"
 
 

@@ -174,6 +174,12 @@ def _outcome(verb: str, call: Call, tell: Callable[[str], None]) -> outcomes.Any
         from devtasks.serving.command import serve
 
         return serve(loading.load(call.folder, call.environ), call.flags, call.environ, tell, call.asker)
+    if verb == "dashboard":
+        from devtasks.dashboard.command import dashboard
+
+        project = loading.load(call.folder, call.environ)
+        _check_names((), project)
+        return dashboard(project, call.flags, tell, call.asker)
     with closing(verbs.scope(_project(verb, call), tell=tell, asker=call.asker)) as scope:
         _check_names(call.names, scope.project)
         return _IN_A_PROJECT[verb](scope, call)

@@ -80,6 +80,21 @@ VERBS = (
         },
     ),
     Verb(
+        name="dashboard",
+        topic=RUN,
+        help="Serve the page and its API; print a URL that opens it.",
+        flags=(
+            *("detach", "port", "host", "open", "uds", "certfile", "keyfile", "insecure", "stop"),
+            *("timeout", "dry_run", "json", "color"),
+        ),
+        helps={
+            "port": "PORT to serve on (default 7788, or the next that is free).",
+            "host": "HOST to serve on (default 127.0.0.1).",
+            "stop": "Stop the one in the background instead.",
+            "timeout": "With --stop: SECONDS to wait.",
+        },
+    ),
+    Verb(
         name="status",
         topic=LOOK,
         help="Show each service in a line.",

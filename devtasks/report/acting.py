@@ -21,6 +21,8 @@ def render(outcome: outcomes.Acted, look: Look, *, why: bool) -> list[str]:
             return restart(outcome, look, why=why)
         case outcomes.ServeReport():
             return serve(outcome, look)
+        case outcomes.DashboardReport():
+            return dashboard(outcome, look)
         case outcomes.CleanReport():
             return clean(outcome, look)
         case outcomes.Proposal():
@@ -128,6 +130,24 @@ def _stopped(item: outcomes.Stopped, look: Look, report: outcomes.StopReport, *,
     out += [line for row in shown for line in rejected(row, look, indent="    ", why=why)]
     if len(shown) < len(item.rejected):
         out.append(f"    and {len(item.rejected) - len(shown)} more; --why lists them")
+    return out
+
+
+def dashboard(report: outcomes.DashboardReport, look: Look) -> list[str]:
+    """The URL has a line of its own, so that it can be copied and is a link in most terminals."""
+    if report.dry_run:
+        return [f"dashboard: would serve on {printable(report.base)}", *dry_note(dry_run=True)]
+    if report.uds is not None:
+        out = [f"dashboard: serving on the Unix socket {printable(report.uds)} (PID {report.pid})"]
+        out += [f"  token  {short_path(report.token_file or '')}"]
+    else:
+        how = "already serving" if report.already else "serving"
+        out = [f"dashboard: {look.paint(how, 'good')} on {printable(report.base)} (PID {report.pid})"]
+        out += [f"  {report.url}", "  opens it once, within five minutes; ask again for another one"]
+    if report.log_file is not None:
+        out += [f"  log  {short_path(report.log_file)}", "  devtasks dashboard --stop ends it"]
+    elif not report.already:
+        out += ["  Ctrl-C ends it"]
     return out
 
 

@@ -59,6 +59,11 @@ class Output:
         """Why the command ends, where that is no error of anybody's, on stderr."""
         self._write(sys.stderr, [line])
 
+    def warn(self, line: str) -> None:
+        """What must not be missed, on stderr."""
+        look = look_for(sys.stderr, color=self._color, environ=self._environ)
+        self._write(sys.stderr, [look.paint(line, "bad")])
+
     def complain(self, error: DevtasksError) -> None:
         """An error, on stderr; with `json` also as the object that takes the outcome's place."""
         from devtasks.report import text

@@ -19,15 +19,20 @@ Shape = dict[str, Any]
 
 def render(outcome: outcomes.Anything) -> str:
     """The outcome as one line of JSON, ASCII only, `version` first."""
-    return _line({"version": VERSION, **_shape(outcome)})
+    return _line(shape(outcome))
+
+
+def shape(outcome: outcomes.Anything) -> Shape:
+    """The object that stands for an outcome, `version` first."""
+    return {"version": VERSION, **_shape(outcome)}
 
 
 def render_error(error: DevtasksError) -> str:
     """What stands in place of an outcome when there is none."""
-    shape: Shape = {"message": foreign(error.message), "hint": _text(error.hint), "exit_code": error.exit_code}
+    told: Shape = {"message": foreign(error.message), "hint": _text(error.hint), "exit_code": error.exit_code}
     if isinstance(error, ConfigError):
-        shape["problems"] = [foreign(problem) for problem in error.problems]
-    return _line({"version": VERSION, "ok": False, "error": shape})
+        told["problems"] = [foreign(problem) for problem in error.problems]
+    return _line({"version": VERSION, "ok": False, "error": told})
 
 
 def render_event(event: Event) -> str:
@@ -35,8 +40,8 @@ def render_event(event: Event) -> str:
     return _line({"version": VERSION, **_event(event)})
 
 
-def _line(shape: Shape) -> str:
-    return json.dumps(shape, allow_nan=False, separators=(", ", ": "))
+def _line(whole: Shape) -> str:
+    return json.dumps(whole, allow_nan=False, separators=(", ", ": "))
 
 
 def _shape(outcome: outcomes.Anything) -> Shape:
@@ -57,6 +62,8 @@ def _shape(outcome: outcomes.Anything) -> Shape:
             return {"ok": outcome.ok, "stop": _stop(outcome.stop), "start": _start(outcome.start)}
         case outcomes.ServeReport():
             return _serve(outcome)
+        case outcomes.DashboardReport():
+            return _dashboard(outcome)
         case outcomes.CleanReport():
             return _clean(outcome)
         case outcomes.ExplainReport():
@@ -200,6 +207,20 @@ def _serve(report: outcomes.ServeReport) -> Shape:
         "seconds": _number(report.seconds),
         "exit_code": report.exit_code,
         "stop": _stop(report.stop),
+    }
+
+
+def _dashboard(report: outcomes.DashboardReport) -> Shape:
+    return {
+        "dry_run": report.dry_run,
+        "url": report.url,
+        "base": report.base,
+        "uds": _text(report.uds),
+        "pid": report.pid,
+        "already": report.already,
+        "detached": report.managed,
+        "token_file": None if report.token_file is None else printable(report.token_file),
+        "log_file": None if report.log_file is None else printable(report.log_file),
     }
 
 
