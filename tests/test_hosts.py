@@ -201,3 +201,24 @@ def test_the_end_of_its_connection_ends_what_was_called(fleet):
     calling.wait()
     eventually(lambda: not callers(fleet), "the devtasks there has ended")
     reports(fleet.run("force-clean"))
+
+
+def test_history_is_merged_and_followed(fleet):
+    for number, project in enumerate(fleet.projects):
+        project.declare({f"web{number}": project.server("serve")})
+    reports(fleet.run("start"))
+    told = reports(fleet.run("history"))
+    assert [one["events"][-1]["service"] for one in told] == ["web0", "web1", "web2"]
+    following = fleet.here.background("--hosts", "h0,h1,h2", "history", "--follow", "--json", "--lines", "1")
+    assert following.stdout is not None
+    first = [json.loads(following.stdout.readline()) for _ in fleet.hosts]
+    assert {line["host"]: line["service"] for line in first} == {
+        host.host: f"web{number}" for number, host in enumerate(fleet.hosts)
+    }
+    reports(fleet.run("stop"))
+    later = {json.loads(following.stdout.readline())["host"] for _ in fleet.hosts}
+    assert later <= {host.host for host in fleet.hosts}
+    following.send_signal(signal.SIGINT)
+    _, errors = following.communicate(timeout=60)
+    assert following.returncode == 130, errors
+    assert not callers(fleet)

@@ -55,6 +55,8 @@ _START: Any = {
         }
     ],
 }
+LOG_LINE: Any = {"service": str, "line": str}
+EVENT: Any = {"at": float, "service": (str, None), "kind": str, "pid": (int, None), "detail": (str, None)}
 SHAPES: Mapping[str, Any] = {
     "status": {
         "services": [
@@ -105,10 +107,8 @@ SHAPES: Mapping[str, Any] = {
     "stop": _STOP,
     "restart": {"ok": bool, "stop": _STOP, "start": _START},
     "force-clean": _STOP,
-    "logs": {"lines": [{"service": str, "line": str}]},
-    "history": {
-        "events": [{"at": float, "service": (str, None), "kind": str, "pid": (int, None), "detail": (str, None)}]
-    },
+    "logs": {"lines": [LOG_LINE]},
+    "history": {"events": [EVENT]},
 }
 _ERROR: Any = {"error": {"message": str, "hint": (str, None), "exit_code": int}}
 

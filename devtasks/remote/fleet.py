@@ -66,6 +66,9 @@ class Fleet:
         with self._telling:
             self._done += 1
             what = answer.detail if answer.outcome != "answered" and answer.detail else answer.outcome
+            if self.plan.stream is not None:
+                self.plan.tell(f"{answer.name}: {what}{f'; {answer.hint}' if answer.hint else ''}")
+                return
             self.plan.tell(f"{answer.name}: {what} ({answer.seconds:.1f} s, {self._done} of {len(self.hosts)})")
 
     def enter(self) -> bool:
@@ -108,6 +111,7 @@ class Host:
         self.over = threading.Event()
         self.answer: HostAnswer | None = None
         self._began = 0.0
+        self._last = ""  # line of a stream: the error, if it ends with one
 
     def run(self) -> None:
         fleet = self.fleet
@@ -172,7 +176,7 @@ class Host:
 
     def _conversation(self, channel: object) -> Said:
         plan, fleet = self.fleet.plan, self.fleet
-        name, stream = self.target.name, plan.stream
+        name = self.target.name
         acting = plan.verb in commandline.ACTING
         return converse(
             channel,
@@ -184,9 +188,15 @@ class Host:
                 abandoned=fleet.abandoned,
                 grace_seconds=GRACE_SECONDS,
             ),
-            on_output=None if stream is None else lambda line: stream(name, line),
+            on_output=None if plan.stream is None else self._streamed,
             on_error=(lambda line: fleet.tell(f"{name}: {foreign(line[:500])}")) if acting else None,
         )
+
+    def _streamed(self, line: str) -> None:
+        self._last = line
+        stream = self.fleet.plan.stream
+        if stream is not None and not stream(self.target.name, line):
+            self.fleet.interrupted.set()
 
     def _judged(self, said: Said) -> HostAnswer:
         plan = self.fleet.plan
@@ -204,7 +214,7 @@ class Host:
             return self.told("unreachable", 1, "the connection was lost")
         if plan.stream is not None and said.exit_code == 0:
             return self.told("answered", 0)
-        verdict = answers.judge(plan.verb, said.exit_code, said.stdout, said.stderr, sudo=plan.sudo)
+        verdict = answers.judge(plan.verb, said.exit_code, said.stdout or self._last, said.stderr, sudo=plan.sudo)
         detail = verdict.detail
         if verdict.outcome in ("other-version", "garbled"):
             detail = f"{detail} ({self._release()})"

@@ -16,6 +16,7 @@ from devtasks.model import Project
 from devtasks.outcomes import FleetReport
 from devtasks.remote import commandline, targets
 from devtasks.remote.plan import Plan
+from devtasks.remote.streaming import Stream
 from devtasks.report.output import Output
 from devtasks.values import replace
 
@@ -77,11 +78,12 @@ def _plan(
             (one, commandline.line(one, verb, names, values, dry_run=flags.dry_run, sudo=flags.sudo))
             for one in chosen
         ],
-        parallel=flags.parallel,
+        parallel=max(flags.parallel, len(chosen)) if flags.follow else flags.parallel,
         connect_seconds=min(CONNECT_SECONDS, limit or CONNECT_SECONDS),
-        answer_seconds=limit or waits,
+        answer_seconds=None if flags.follow else limit or waits,
         sudo=flags.sudo,
         tell=output.tell,
+        stream=Stream(verb, [one.name for one in chosen], output) if flags.follow else None,
     )
 
 
@@ -95,10 +97,9 @@ def _carried_out(plan: Plan, flags: Flags, output: Output) -> int:
     fleet = Fleet(plan)
 
     def told() -> FleetReport:
-        report = FleetReport(
-            verb=plan.verb, dry_run=flags.dry_run, checking=flags.check, hosts=tuple(fleet.answers())
-        )
-        output.report(report, why=flags.why)
+        report = FleetReport(verb=plan.verb, dry_run=flags.dry_run, checking=flags.check, hosts=fleet.answers())
+        if plan.stream is None:  # else each trouble was told when it came
+            output.report(report, why=flags.why)
         return report
 
     try:
@@ -106,4 +107,5 @@ def _carried_out(plan: Plan, flags: Flags, output: Output) -> int:
     except (KeyboardInterrupt, Interrupted):
         told()
         raise
-    return told().exit_code
+    code = told().exit_code
+    return 0 if plan.stream is not None and output.closed else code

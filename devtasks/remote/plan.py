@@ -18,4 +18,4 @@ class Plan(Value):
     answer_seconds: float | None  # from the beginning; None: as long as it takes
     sudo: bool
     tell: Callable[[str], None]  # progress, for people
-    stream: Callable[[str, str], None] | None = None  # (host, line) of output, instead of one answer at its end
+    stream: Callable[[str, str], bool] | None = None  # (host, line) of output as it comes; False: enough

@@ -56,6 +56,8 @@ def _table(verb: str, answered: Sequence[HostAnswer], look: Look) -> list[str]:
         cells += [[foreign(answer.name), *row] for row in rows]
     if len(cells) == 1:
         return []
+    if verb == "history":  # merged: the second column is the time
+        cells[1:] = sorted(cells[1:], key=lambda row: row[1])
     lines = aligned(line[:-1] for line in cells)
     width = max(map(columns, lines))
     out = []
@@ -149,15 +151,16 @@ def _restart(report: Table) -> Cells:
     return rows + [[name, row["outcome"], _number(row["pid"]), "0", "0"] for name, row in started.items()]
 
 
-def _history(report: Table) -> Cells:
+def event_cells(event: Table) -> list[str]:
+    """Time, service, kind, PID and detail of what happened."""
     from time import localtime, strftime
 
-    rows = []
-    for row in report["events"]:
-        at = min(max(row["at"], 0), 2**37)
-        when = strftime("%Y-%m-%d %H:%M:%S", localtime(at))
-        rows.append([when, row["service"] or "-", row["kind"], _number(row["pid"]), row["detail"] or "-"])
-    return rows
+    when = strftime("%Y-%m-%d %H:%M:%S", localtime(min(max(event["at"], 0), 2**37)))
+    return [when, event["service"] or "-", event["kind"], _number(event["pid"]), event["detail"] or "-"]
+
+
+def _history(report: Table) -> Cells:
+    return [event_cells(event) for event in report["events"]]
 
 
 _TABLES: Mapping[str, tuple[Sequence[str], Callable[[Table], Cells]]] = {
