@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from devtasks.model import Condition, Evidence, Rule
-from devtasks.values import Value
+from devtasks.values import Row, Value
 
 if TYPE_CHECKING:
     from devtasks.store.events import Event
@@ -293,6 +293,50 @@ class Proposal(Value):
         return self.path is not None
 
 
+class Exported(Row):
+    """What became of one key: where it went, or why it went nowhere."""
+
+    key: str
+    detail: str
+
+
+class ExportedService(Value):
+    name: str
+    mapped: tuple[Exported, ...]
+    unmapped: tuple[Exported, ...]
+
+
+class ExportedFile(Value):
+    """One file. `state` is what was there: "new" (nothing), "unchanged", "outdated" (ours), "edited" (ours, by
+    hand) or "foreign" (not ours); or "stale": only an earlier export wrote it.
+    """
+
+    path: str
+    state: str
+
+
+class ExportReport(Value):
+    """What an export wrote to the folder `output`; with `check`, or in a dry run, what it would write."""
+
+    target: str
+    output: str
+    written: bool
+    check: bool
+    files: tuple[ExportedFile, ...]
+    services: tuple[ExportedService, ...]
+    remarks: tuple[Exported, ...]  # on the whole project
+    commands: tuple[str, ...]  # to install and use it
+
+    @property
+    def ok(self) -> bool:
+        """Whether the files are, now, what this export makes of the project."""
+        return self.written or all(file.state == "unchanged" for file in self.files)
+
+    @property
+    def exit_code(self) -> int:
+        return 1 if self.check and not self.ok else 0
+
+
 HostOutcome = Literal[
     "answered", "failed", "unreachable", "unverified", "denied", "timeout",
     "no-devtasks", "other-version", "garbled", "interrupted",
@@ -354,5 +398,14 @@ class HealthReport(Value):
 
 
 Looked = HealthReport | Status | Frame | Processes | ExplainReport | LogLines | History | Ports
-Acted = StartReport | StopReport | RestartReport | ServeReport | DashboardReport | CleanReport | Proposal
+Acted = (
+    StartReport
+    | StopReport
+    | RestartReport
+    | ServeReport
+    | DashboardReport
+    | CleanReport
+    | Proposal
+    | ExportReport
+)
 Anything = Looked | Acted | FleetReport

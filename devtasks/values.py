@@ -54,6 +54,11 @@ class Row(Value):
         super().__init__(**dict(zip(self._fields, values, strict=False)), **given)
 
 
+def changed(value: Value) -> tuple[str, ...]:
+    """The fields of `value` that are not as they are by default, in their order."""
+    return tuple(name for name in value._fields if value.__dict__[name] != value._defaults.get(name))  # noqa: SLF001
+
+
 _V = TypeVar("_V", bound=Value)
 
 

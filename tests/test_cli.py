@@ -162,6 +162,9 @@ def test_every_verb_has_valid_json_with_nothing_running(shop: Scratch, verb: str
         assert {row["health"] for row in report["services"]} == {"unhealthy"}
     elif verb == "dashboard":
         report = shop.run(verb, "--dry-run")
+    elif verb == "export":
+        report = shop.run(verb, "--to", "systemd", "--dry-run")
+        assert report["written"] is False
     elif verb == "top":
         report = shop.run(verb, "--count", "1")
     else:

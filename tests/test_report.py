@@ -188,7 +188,27 @@ CHECKED = outcomes.HealthReport(
         outcomes.HealthRow(name="front", health="foreign", probe="http", seconds=2, detail=f"held by {HOSTILE}"),
     )
 )
+EXPORTED = outcomes.ExportReport(
+    target="systemd",
+    output="/srv/shop/deploy/systemd",
+    written=True,
+    check=False,
+    files=(
+        outcomes.ExportedFile(path="system/shop.target", state="new"),
+        outcomes.ExportedFile(path="system/shop-old.service", state="stale"),
+    ),
+    services=(
+        outcomes.ExportedService(
+            name="backend",
+            mapped=(outcomes.Exported("command", "ExecStart"),),
+            unmapped=(outcomes.Exported("health", f"systemd asks nobody {HOSTILE}"),),
+        ),
+    ),
+    remarks=(outcomes.Exported("stdin", "standard input is /dev/null"),),
+    commands=("systemctl daemon-reload",),
+)
 EVERYTHING = {
+    "export": EXPORTED,
     "status": STATUS,
     "health": CHECKED,
     "processes": PROCESSES,
@@ -461,6 +481,7 @@ def test_an_error_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]
 # --- JSON --------------------------------------------------------------------------------------------
 
 SHAPES = {
+    "export": ({"version", "ok", "target", "output", "written", "files", "services", "unmapped", "commands"}, {}),
     "status": ({"version", "project", "environment", "services"}, {}),
     "health": ({"version", "ok", "services"}, {}),
     "processes": ({"version", "project", "services", "rejected"}, {}),

@@ -51,7 +51,7 @@ ns = devtasks.collection(__name__)
 GLOBAL = {
     "start", "stop", "restart", "force-clean", "clean", "status", "show-processes", "explain", "ports", "logs",
     "free-port", "history", "serve", "init", "top",
-    "health", "dashboard",
+    "health", "dashboard", "export",
 }  # fmt: skip
 EACH = {"start", "stop", "restart", "force-clean", "logs"}
 NAMES = GLOBAL | {f"{verb}-{service}" for verb in EACH for service in ("backend", "front-end")}

@@ -106,6 +106,12 @@ def _color(text: str) -> Color:
     return cast("Color", text)
 
 
+def _folder(text: str) -> str:
+    if not text or "\0" in text:
+        raise ValueError("a folder")
+    return text
+
+
 class Flag(Row):
     """One flag: its help, the word that stands for its value (None: it takes none), and what it accepts.
 
@@ -151,6 +157,8 @@ FLAGS: Mapping[str, Flag] = {
     "certfile": Flag("A certificate in PEM, for https.", "FILE", _path),
     "keyfile": Flag("The key of the certificate, where that file does not hold it.", "FILE", _path),
     "insecure": Flag("Accept that other machines are served without a certificate."),
+    "to": Flag("The TARGET: systemd, dockerfile, compose, kubernetes, launchd or procfile.", "TARGET", str),
+    "output": Flag("The folder to write to, instead of the target's own.", "DIR", _folder),
     "color": Flag("Colours: auto (default), always or never.", "WHEN", _color),
 }
 
@@ -194,6 +202,8 @@ class Flags(Value):
     certfile: str | None = None
     keyfile: str | None = None
     insecure: bool = False
+    to: str | None = None
+    output: str | None = None
     color: Color = "auto"
 
 

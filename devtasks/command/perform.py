@@ -82,7 +82,7 @@ def exit_code(outcome: outcomes.Anything, flags: Flags) -> int:
     if isinstance(outcome, outcomes.Status):
         return outcome.check if flags.check else 0
     acted = outcomes.StartReport | outcomes.StopReport | outcomes.RestartReport | outcomes.ServeReport
-    if isinstance(outcome, acted | outcomes.HealthReport):
+    if isinstance(outcome, acted | outcomes.HealthReport | outcomes.ExportReport):
         return outcome.exit_code
     return 0
 
@@ -168,6 +168,8 @@ _IN_A_PROJECT: Mapping[str, Callable[[Scope, Call], outcomes.Anything]] = {
 def _outcome(verb: str, call: Call, tell: Callable[[str], None]) -> outcomes.Anything:
     if verb == "init":
         return _init(call)
+    if verb == "export":
+        return _export(call)
     if verb == "explain" and (call.flags.pid is None) == (call.flags.port is None):
         raise UsageError("explain needs one of --pid PID and --port PORT")
     if verb == "serve":
@@ -209,6 +211,14 @@ def _history(call: Call, output: Output) -> int:
             lines = flags.lines if flags.lines or flags.json else following.LINES
             output.report(chronicle.so_far(lines))
     return 0
+
+
+def _export(call: Call) -> outcomes.ExportReport:
+    from devtasks.export.command import export
+
+    project = loading.load(call.folder, call.environ)
+    _check_names(call.names, project)
+    return export(project, call.names, call.flags, call.environ)
 
 
 def _init(call: Call) -> outcomes.Proposal:

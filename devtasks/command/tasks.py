@@ -160,6 +160,16 @@ VERBS = (
         flags=("only", "older_than", "dry_run", "json", "color"),
     ),
     Verb(
+        name="export",
+        topic=TIDY,
+        help="Write the services down for another supervisor.",
+        flags=("to", "output", "only", "check", "force", "dry_run", "json", "color"),
+        helps={
+            "check": "Write nothing; exit with 1 when the files are not what would be written.",
+            "force": "Replace files that were edited by hand, too.",
+        },
+    ),
+    Verb(
         name="init",
         topic=TIDY,
         help="Write down the services that can be inferred.",

@@ -71,12 +71,17 @@ def parse(
 
 def digest(root: Path) -> str:
     """The first part of every marker of a project: 16 hexadecimal digits that stand for its real root."""
+    return sha256(os.fsencode(root))[:16]
+
+
+def sha256(content: bytes) -> str:
+    """The SHA-256 of `content` in hexadecimal digits."""
     # hashlib loads OpenSSL, which costs more than all else here; `random` in the standard library avoids it too.
     try:
-        sha256 = import_module("_sha2" if sys.version_info >= (3, 12) else "_sha256").sha256
+        made = import_module("_sha2" if sys.version_info >= (3, 12) else "_sha256").sha256
     except ImportError:
-        sha256 = import_module("hashlib").sha256
-    return str(sha256(os.fsencode(root)).hexdigest()[:16])
+        made = import_module("hashlib").sha256
+    return str(made(content).hexdigest())
 
 
 def folder_name(root: Path) -> str:

@@ -27,6 +27,10 @@ def render(outcome: outcomes.Acted, look: Look, *, why: bool) -> list[str]:
             return clean(outcome, look)
         case outcomes.Proposal():
             return proposal(outcome)
+        case outcomes.ExportReport():
+            from devtasks.report import exporting
+
+            return exporting.render(outcome, look)
 
 
 def start(report: outcomes.StartReport, look: Look) -> list[str]:

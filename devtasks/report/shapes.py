@@ -76,6 +76,8 @@ def _shape(outcome: outcomes.Anything) -> Shape:
             return _ports(outcome)
         case outcomes.FleetReport():
             return _fleet(outcome)
+        case outcomes.ExportReport():
+            return _export(outcome)
         case outcomes.Proposal():
             return {"path": outcome.path, "written": outcome.written, "content": outcome.content}
 
@@ -315,6 +317,26 @@ def _port_holder(holder: outcomes.PortHolder) -> Shape:
         "container": holder.container,
         "stop": holder.stop,
         "addresses": list(holder.addresses),
+    }
+
+
+def _export(report: outcomes.ExportReport) -> Shape:
+    return {
+        "ok": report.ok,
+        "target": report.target,
+        "output": printable(report.output),
+        "written": report.written,
+        "files": [{"path": printable(file.path), "state": file.state} for file in report.files],
+        "services": [
+            {
+                "name": service.name,
+                "mapped": {item.key: foreign(item.detail) for item in service.mapped},
+                "unmapped": [{"key": item.key, "reason": foreign(item.detail)} for item in service.unmapped],
+            }
+            for service in report.services
+        ],
+        "unmapped": [{"key": item.key, "reason": foreign(item.detail)} for item in report.remarks],
+        "commands": [printable(line) for line in report.commands],
     }
 
 
