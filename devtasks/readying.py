@@ -39,14 +39,18 @@ class Begun:
 
 
 class Waiter:
-    """Brings all that is `underway` to an end: ready, or stopped again."""
+    """Brings all that is `underway` to an end: ready, or stopped again.
 
-    def __init__(self, observer: Observer) -> None:
+    What becomes ready is wanted from then on; `wanted_already`: unless somebody stopped it meanwhile.
+    """
+
+    def __init__(self, observer: Observer, *, wanted_already: bool = False) -> None:
         self.underway: list[Begun] = []
         self._observer = observer
         self._world = observer.world
         self._project = observer.project
         self._state = observer.state
+        self._want = self._state.watching.confirm if wanted_already else self._state.watching.want
 
     def until_ready(self, timeout_seconds: float | None) -> dict[str, Started]:
         """Wait for all that is under way; one result a service. `timeout_seconds` replaces each one's own."""
@@ -170,6 +174,8 @@ class Waiter:
 
     def _ready(self, one: Begun, age: float) -> Started:
         service = one.service
+        if one.nonce is not None:
+            self._want(service.name, one.nonce)
         url = f"http://{bracketed(reachable(service.host))}:{service.port}" if service.port is not None else None
         return Started(
             name=service.name,

@@ -12,6 +12,7 @@ import secrets
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from devtasks import launching, limiting, recording
 from devtasks.errors import DevtasksError, Interrupted, Refused
@@ -48,11 +49,18 @@ class _Attempt:
 class Starter:
     """Starts services of one project; one of these serves one command.
 
-    With `streams` a service gets copies of these instead of a log.
+    With `streams` a service gets copies of these instead of a log. With `permit` it starts on behalf of what is
+    wanted already, not because somebody asked: `permit` is asked for each service, with its lock held, before and
+    after the launch, and a text is why it may not be started (any more).
     """
 
     def __init__(
-        self, observer: Observer, tell: Callable[[str], None], streams: launching.Streams | None = None
+        self,
+        observer: Observer,
+        tell: Callable[[str], None],
+        streams: launching.Streams | None = None,
+        *,
+        permit: Callable[[Service], str | None] | None = None,
     ) -> None:
         self._observer = observer
         self._world = observer.world
@@ -60,12 +68,20 @@ class Starter:
         self._state = observer.state
         self._tell = tell
         self._streams = streams
-        self._waiter = Waiter(observer)
+        self._permit = permit
+        self._waiter = Waiter(observer, wanted_already=permit is not None)
 
-    def start(self, services: Iterable[Service], *, timeout_seconds: float | None) -> tuple[Started, ...]:
+    def start(
+        self,
+        services: Iterable[Service],
+        *,
+        timeout_seconds: float | None,
+        nonces: Mapping[str, str] = MappingProxyType({}),
+    ) -> tuple[Started, ...]:
         """Start what does not run, dependencies first. A dependant of what failed is not started.
 
-        Interrupted, it stops what it has begun and is not ready yet.
+        `nonces`, by service, name the runs to be; others get one. Interrupted, it stops what it has begun and is
+        not ready yet.
         """
         chosen = tuple(services)
         results: dict[str, Started] = {}
@@ -74,7 +90,7 @@ class Starter:
         try:
             for level in levels(chosen):
                 for service in level:
-                    outcome = self._begin(service, failed, secrets.token_hex(8))
+                    outcome = self._begin(service, failed, nonces.get(service.name) or secrets.token_hex(8))
                     if isinstance(outcome, Begun):
                         self._waiter.underway.append(outcome)
                     else:
@@ -134,7 +150,20 @@ class Starter:
         seen = self._clear_the_way(attempt, seen)
         self._check_ports(service, seen)
         self.check_pid_file(service)
-        return self._launch(attempt)
+        self._ask_permit(service)
+        begun = self._launch(attempt)
+        try:
+            self._ask_permit(service)
+        except Refused:
+            self._waiter.sweep(service, attempt.nonce)
+            raise
+        return begun
+
+    def _ask_permit(self, service: Service) -> None:
+        """Raises Refused where it may not be started."""
+        reason = self._permit(service) if self._permit is not None else None
+        if reason is not None:
+            raise Refused(f"{service.name}: {reason}")
 
     def _settled(self, service: Service) -> Observation:
         """An observation in which no other start of the service is half done.
@@ -219,6 +248,9 @@ class Starter:
                 self._adopt(service, main, seen)
             elif run.cgroup is not None:
                 self._world.freeze(run.cgroup, frozen=False)
+        nonce = run.nonce if run is not None else (main.marker or "").rpartition("/")[2]
+        if nonce and self._permit is None:
+            self._state.watching.want(service.name, nonce)
         with contextlib.suppress(DevtasksError):
             if pidfile.read(service.pid_file, statedir.owners(self._project.root)).pid != main.pid:
                 self.check_pid_file(service)

@@ -238,6 +238,8 @@ def _end(
 
     began = scope.world.monotonic()
     services = select(scope.project, names)
+    if not dry_run:
+        _unwant(scope, services)
     seen = scope.observer.observe()
     forgotten = () if names else seen.forgotten()
     if dry_run:
@@ -265,6 +267,22 @@ def _end(
         seconds=scope.world.monotonic() - began,
         services=tuple(reports),
     )
+
+
+def _unwant(scope: Scope, services: Iterable[Service]) -> bool:
+    """From now on nobody starts the services unasked. Whether a monitor was about to, and was waited for."""
+    from devtasks.monitoring import claim
+
+    services = tuple(services)
+    if not scope.project.state_dir.is_dir():
+        return False
+    wanted = scope.state.watching.wanted()
+    names = [one.name for one in services if one.name not in wanted or wanted[one.name].wanted]
+    scope.state.watching.unwant(names)
+    if not claim.is_watched(scope.project):
+        return False
+    claim.let_launches_finish(scope.project, services)
+    return True
 
 
 def _stop_plan(scope: Scope, seen: Observation, name: str, *, force: bool) -> Stopped:
@@ -370,6 +388,11 @@ def free_port(scope: Scope, *, port: int, force: bool, timeout_seconds: float | 
     seen = scope.observer.observe()
     with scope.refusals(f"port {port}", dry_run=dry_run):
         plan = freeing.decide(scope.observer, seen, port, force=force)
+        # what has crashed holds nothing, and would be started again
+        meant = tuple(one for one in scope.project.services if port in one.ports or one in plan.services)
+        if not dry_run and _unwant(scope, meant):
+            seen = scope.observer.observe()
+            plan = freeing.decide(scope.observer, seen, port, force=force)
     reports: list[Stopped] = []
     if dry_run:
         for service in plan.services:

@@ -92,6 +92,8 @@ class Actor:
 
 
 class FakeHandle:
+    descriptor = None
+
     def __init__(self, world: FakeWorld, actor: Actor) -> None:
         self._world = world
         self.actor = actor

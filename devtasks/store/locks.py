@@ -48,6 +48,18 @@ def service_lock(
         _release(descriptor)
 
 
+def is_held(path: Path) -> bool:
+    """Whether somebody holds the lock file at `path` now. One that cannot be opened is nobody's."""
+    try:
+        descriptor = statedir.open_nofollow(path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return not _try_lock(descriptor)
+    finally:
+        _release(descriptor)
+
+
 def _acquire(path: Path, timeout_seconds: float | None, tell: Callable[[str], None] | None) -> int:
     started = time.monotonic()
     pause = _FIRST_PAUSE_SECONDS

@@ -18,12 +18,14 @@ from devtasks.model import Identity, Project, Run
 from devtasks.store import exits, statedir
 from devtasks.store.database import Database, Statement
 from devtasks.store.registered import RegisteredChild, RegisteredPort, child_of, port_of
+from devtasks.store.watching import SCHEMA as WATCHING
+from devtasks.store.watching import Watching
 
 if TYPE_CHECKING:
     from devtasks.store.events import Event
 
 EVENTS_KEPT: Final = 10_000
-_VERSION: Final = 2
+_VERSION: Final = 3
 _REGISTERED_KEPT: Final = 2000  # of ports, and of children
 _MARK_SECONDS: Final = 0.2
 _DAY_SECONDS: Final = 86_400.0
@@ -49,6 +51,7 @@ _SCHEMA: Final = (
         boot TEXT NOT NULL, namespace INTEGER NOT NULL, pid INTEGER NOT NULL, start INTEGER NOT NULL,
         parent_pid INTEGER NOT NULL, parent_start INTEGER NOT NULL, started_at REAL NOT NULL,
         ended_at REAL, exit_code INTEGER, cause TEXT, UNIQUE (boot, namespace, pid, start))""",
+    *WATCHING,
 )
 _RUNS: Final = """SELECT nonce, service, boot, namespace, started_at, pid, start, runner_pid, runner_start,
     session, cgroup, port, pid_file, ended_at, exit_code, cause FROM runs"""
@@ -71,6 +74,7 @@ class State:
     def __init__(self, database: Database, asker: str = "") -> None:
         self.asker = asker  # in whose name events are told: "inv stop"
         self._database = database
+        self.watching = Watching(database)
 
     @classmethod
     def open(cls, project: Project, *, create: bool, asker: str = "") -> State:

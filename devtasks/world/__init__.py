@@ -26,6 +26,10 @@ class Handle(Protocol):
     @property
     def start(self) -> int: ...
 
+    @property
+    def descriptor(self) -> int | None:
+        """One that becomes readable when the process is gone. None: only `World.wait` tells."""
+
     def send(self, name: str) -> bool:
         """Send the signal called `name` ("TERM", "CONT", "KILL" …).
 

@@ -45,3 +45,8 @@ class CheckedHandle:
 
     def close(self) -> None:
         """Nothing is held."""
+
+    @property
+    def descriptor(self) -> None:
+        """Nothing tells of its end by itself."""
+        return
