@@ -129,6 +129,7 @@ class Project(Value):
     environment: str = "development"  # lower case, stripped
     services: tuple[Service, ...] = ()
     hosts: tuple[HostGroup, ...] = ()
+    on_event: tuple[str, ...] = ()  # the words of a command that is told what a monitor notices
     source: str  # for people: "pyproject.toml", or what the services were inferred from
 
     @property

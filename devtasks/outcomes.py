@@ -397,6 +397,20 @@ class HealthReport(Value):
         return 0 if self.ok else 1
 
 
+class MonitorReport(Value):
+    """Who watches. started: in the background, by this command; ended: it was this command, and it was asked to.
+
+    `since` in seconds since the epoch, where it is known.
+    """
+
+    state: Literal["watching", "started", "ended", "stopped", "not-watching"]
+    pid: int | None
+    since: float | None
+    services: tuple[str, ...] = ()
+    log_file: str | None = None
+    exit_code: int = 0
+
+
 Looked = HealthReport | Status | Frame | Processes | ExplainReport | LogLines | History | Ports
 Acted = (
     StartReport
@@ -407,5 +421,6 @@ Acted = (
     | CleanReport
     | Proposal
     | ExportReport
+    | MonitorReport
 )
 Anything = Looked | Acted | FleetReport

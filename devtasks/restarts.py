@@ -105,8 +105,8 @@ def begun(budget: Budget, now: float) -> Budget:
     return replace(budget, spent=(*budget.spent[:-1], max(now, *budget.spent[-1:]))) if budget.spent else budget
 
 
-def postponed(budget: Budget, policy: RestartPolicy, now: float) -> Budget:
-    """What was due may not be spent yet: the moment at which it may."""
+def overdrawn(budget: Budget, policy: RestartPolicy, now: float) -> Budget:
+    """What was due may not be spent: it is given up, unless it may by now."""
     counting = _counting(budget, policy, now)
     if len(counting) < policy.max or policy.max == 0:
         return budget

@@ -156,6 +156,8 @@ class Starter:
             self._ask_permit(service)
         except Refused:
             self._waiter.sweep(service, attempt.nonce)
+            if isinstance(begun, Begun) and begun.handle is not None:
+                begun.handle.close()
             raise
         return begun
 
@@ -245,7 +247,7 @@ class Starter:
         """Do for a live run what a killed starter or stopper left undone, or what was deleted since, if we can."""
         with contextlib.suppress(DevtasksError):
             if run is None:
-                self._adopt(service, main, seen)
+                self.adopt(service, main, seen)
             elif run.cgroup is not None:
                 self._world.freeze(run.cgroup, frozen=False)
         nonce = run.nonce if run is not None else (main.marker or "").rpartition("/")[2]
@@ -256,8 +258,11 @@ class Starter:
                 self.check_pid_file(service)
                 pidfile.write(service.pid_file, main.pid)
 
-    def _adopt(self, service: Service, main: Process, seen: Observation) -> None:
-        """Remember a run whose starter was killed before it could, or whose state was lost."""
+    def adopt(self, service: Service, main: Process, seen: Observation) -> None:
+        """Remember a run whose starter was killed before it could, or whose state was lost.
+
+        Raises DevtasksError where that cannot be recorded.
+        """
         nonce = (main.marker or "").rpartition("/")[2]
         if not nonce:
             return
@@ -274,6 +279,8 @@ class Starter:
             if stale.main is None:  # intended by a start that was killed before it launched anything
                 self._state.finish(stale.nonce, ended_at=self._world.now(), cause="never-began")
         self._intend(service, nonce, self._world.now())
+        if self._permit is None:
+            self._state.watching.begin(service.name)
         streams = self._open_streams(service)
         cgroups = cgroup_prefix(self._project, service.name)
         self._world.clear_cgroups(cgroups)  # what a start left that was killed before it launched anything

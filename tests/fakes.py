@@ -399,6 +399,9 @@ class FakeWorld:
     def reaped_seconds(self, pids: Iterable[int]) -> dict[int, float]:
         return {pid: self.actors[pid].reaped_seconds for pid in pids if pid in self.actors}
 
+    def memory_kills(self) -> int | None:
+        return None
+
     def born_before(self, seconds: float) -> int:
         return int((self.time - seconds) * TICKS)
 

@@ -82,7 +82,7 @@ def exit_code(outcome: outcomes.Anything, flags: Flags) -> int:
     if isinstance(outcome, outcomes.Status):
         return outcome.check if flags.check else 0
     acted = outcomes.StartReport | outcomes.StopReport | outcomes.RestartReport | outcomes.ServeReport
-    if isinstance(outcome, acted | outcomes.HealthReport | outcomes.ExportReport):
+    if isinstance(outcome, acted | outcomes.HealthReport | outcomes.ExportReport | outcomes.MonitorReport):
         return outcome.exit_code
     return 0
 
@@ -149,6 +149,12 @@ def _logs(scope: Scope, call: Call) -> outcomes.Anything:
     return outcomes.LogLines(lines=verbs.logs(scope, call.names, lines=call.flags.lines or 20))
 
 
+def _monitor(scope: Scope, call: Call) -> outcomes.Anything:
+    from devtasks.monitoring.command import monitor
+
+    return monitor(scope, call.names, call.flags, call.environ)
+
+
 _IN_A_PROJECT: Mapping[str, Callable[[Scope, Call], outcomes.Anything]] = {
     "start": _start,
     "stop": _stop,
@@ -162,6 +168,7 @@ _IN_A_PROJECT: Mapping[str, Callable[[Scope, Call], outcomes.Anything]] = {
     "ports": _ports,
     "free-port": _free_port,
     "logs": _logs,
+    "monitor": _monitor,
 }
 
 

@@ -64,6 +64,17 @@ VERBS = (
         flags=("only", "timeout", "keep_logs", "why", "dry_run", "json", "color"),
     ),
     Verb(
+        name="monitor",
+        topic=RUN,
+        help="Watch; start again what ends or stays unhealthy.",
+        flags=("only", "detach", "stop", "status", "json", "color"),
+        helps={
+            "detach": "Watch in the background.",
+            "stop": "End the monitor in the background instead.",
+            "status": "Say who watches instead.",
+        },
+    ),
+    Verb(
         name="serve",
         topic=RUN,
         help="Serve an ASGI app until stopped, one on a port.",

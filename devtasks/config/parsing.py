@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from devtasks.config.readers import LONGEST_NAME, printable, project_title, service_name
+from devtasks.config.readers import LONGEST_NAME, printable, project_title, service_name, words
 from devtasks.config.section import Mistake, Reader, Section, key_text, quoted
 from devtasks.config.service import Address, file_path, host_name, port_number, read_service
 from devtasks.errors import ConfigError
@@ -40,6 +40,7 @@ def parse(
     name = top.take("project", project_title, None)
     environment = top.take("environment", _environment, "development")
     state_dir = _read_state_dir(top, root, environ)
+    on_event = top.take("on_event", words, ())
     services: list[Service] = []
     listed = top.section("services")
     if listed is not None:
@@ -65,6 +66,7 @@ def parse(
         environment=_environment_of(environ) or environment,
         services=tuple(services),
         hosts=hosts,
+        on_event=on_event,
         source=source,
     )
 

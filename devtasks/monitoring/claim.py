@@ -1,4 +1,4 @@
-"""One monitor a project: who watches holds a lock of the kernel's, so that it ends with the monitor however that does.
+"""One monitor a project: who watches holds a lock of the kernel's, which ends with its holder, however that ends.
 
 The PID file beside it is for people and for `kill`; nothing is decided by it.
 """
@@ -14,6 +14,7 @@ from devtasks.model import Project, Service
 from devtasks.store import locks, pidfile, statedir
 from devtasks.values import Value
 
+RENEW_SECONDS = 5.0
 _LAUNCH_SECONDS = 1.0  # how long a stop waits for a launch that has begun, before it looks for what was launched
 
 
@@ -52,28 +53,53 @@ def occupant(project: Project) -> Occupant | None:
     return Occupant(pid=pidfile.read(pid_file(project), statedir.owners(project.root)).pid)
 
 
+class Claim:
+    """Being the one who watches. Where the state folder is deleted meanwhile, `renew` claims it again."""
+
+    def __init__(self, project: Project, pid: int, stack: contextlib.ExitStack) -> None:
+        self._project = project
+        self._pid = pid
+        self._stack = stack
+        self._take()
+
+    def renew(self) -> bool:
+        """Make sure that the claim still stands; False: somebody else watches by now."""
+        if _inode(_lock(self._project)) == self._inode:
+            return True
+        try:
+            statedir.ensure(self._project)
+            self._take()
+        except DevtasksError:
+            return not is_watched(self._project)
+        return True
+
+    def _take(self) -> None:
+        """Raises DevtasksError where somebody else has it."""
+        self._stack.enter_context(locks.service_lock(_lock(self._project), timeout_seconds=0))
+        self._inode = _inode(_lock(self._project))
+        with contextlib.suppress(DevtasksError):  # a full disk: it watches all the same
+            pidfile.write(pid_file(self._project), self._pid)
+
+
 @contextlib.contextmanager
-def claimed(project: Project, pid: int) -> Iterator[Occupant | None]:
-    """Be the monitor for the length of the block; gives an Occupant, and claims nothing, where somebody else is."""
+def claimed(project: Project, pid: int) -> Iterator[Claim | Occupant]:
+    """Be the one who watches for the length of the block, or be told who is."""
     statedir.ensure(project)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(locks.service_lock(_lock(project), timeout_seconds=0))
+            claim = Claim(project, pid, stack)
         except DevtasksError:
             found = occupant(project)
             if found is None:
                 raise
             yield found
             return
-        path = pid_file(project)
-        with contextlib.suppress(DevtasksError):  # a full disk: it watches all the same
-            pidfile.write(path, pid)
         try:
-            yield None
+            yield claim
         finally:
-            reading = pidfile.read(path, statedir.owners(project.root))
+            reading = pidfile.read(pid_file(project), statedir.owners(project.root))
             if reading.pid == pid:
-                pidfile.remove_if_unchanged(path, reading)
+                pidfile.remove_if_unchanged(pid_file(project), reading)
 
 
 def let_launches_finish(project: Project, services: Iterable[Service]) -> None:
@@ -92,3 +118,10 @@ def let_launches_finish(project: Project, services: Iterable[Service]) -> None:
 def _lock(project: Project) -> Path:
     # no service's lock is called that: their names begin with a letter
     return project.state_dir / "-watching.lock"
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.lstat().st_ino
+    except OSError:
+        return None

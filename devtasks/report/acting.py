@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from devtasks import outcomes
 from devtasks.report import foreign, forge
 from devtasks.report.look import Look, Tone
@@ -31,6 +33,8 @@ def render(outcome: outcomes.Acted, look: Look, *, why: bool) -> list[str]:
             from devtasks.report import exporting
 
             return exporting.render(outcome, look)
+        case outcomes.MonitorReport():
+            return monitor(outcome)
 
 
 def start(report: outcomes.StartReport, look: Look) -> list[str]:
@@ -177,3 +181,23 @@ def proposal(report: outcomes.Proposal) -> list[str]:
     if report.path is None:
         return [*lines, *dry_note(dry_run=True)]
     return [*lines, "", f"written to {short_path(report.path)}"]
+
+
+def monitor(report: outcomes.MonitorReport) -> list[str]:
+    who = f"PID {report.pid}" if report.pid is not None else "another process"
+    since = (
+        f", since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(report.since))}"
+        if report.since is not None
+        else ""
+    )
+    match report.state:
+        case "watching":
+            return [f"{who} watches{since}"]
+        case "started":
+            return [f"{who} watches from now on; its log is {printable(report.log_file or '')}"]
+        case "stopped":
+            return ["the monitor is stopped; the services go on, and nobody starts them again"]
+        case "not-watching":
+            return ["nobody watches"]
+        case "ended":
+            return []

@@ -64,6 +64,8 @@ def _shape(outcome: outcomes.Anything) -> Shape:
             return _serve(outcome)
         case outcomes.DashboardReport():
             return _dashboard(outcome)
+        case outcomes.MonitorReport():
+            return _monitor(outcome)
         case outcomes.CleanReport():
             return _clean(outcome)
         case outcomes.ExplainReport():
@@ -222,6 +224,16 @@ def _dashboard(report: outcomes.DashboardReport) -> Shape:
         "already": report.already,
         "detached": report.managed,
         "token_file": None if report.token_file is None else printable(report.token_file),
+    }
+
+
+def _monitor(report: outcomes.MonitorReport) -> Shape:
+    return {
+        "ok": True,
+        "state": report.state,
+        "pid": report.pid,
+        "since": _number(report.since),
+        "services": list(report.services),
         "log_file": None if report.log_file is None else printable(report.log_file),
     }
 

@@ -361,6 +361,11 @@ class State:
         """Which file was last read or written, by device and inode: another one begins its numbers anew."""
         return self._database.file
 
+    def version(self) -> object:
+        """Changes with every transaction of another command, and with the file."""
+        rows = self._database.read("PRAGMA data_version")
+        return self._database.file, tuple(rows)
+
     # --- usage --------------------------------------------------------------------------------------
 
     def record_usage(self, rows: Mapping[str, tuple[str, float, float]]) -> bool:

@@ -25,20 +25,23 @@ SCHEMA: Final = (
         service TEXT PRIMARY KEY, at REAL NOT NULL, boot TEXT, namespace INTEGER, pid INTEGER, start INTEGER,
         since REAL, nonce TEXT, health TEXT, probe TEXT, answered_at REAL, seconds REAL, detail TEXT,
         restarts INTEGER NOT NULL, most INTEGER NOT NULL, left INTEGER NOT NULL, next_at REAL,
-        failed INTEGER NOT NULL, failed_until REAL, cause TEXT)""",
+        failed INTEGER NOT NULL, failed_until REAL, cause TEXT, blocked TEXT)""",
 )
 _MONITOR: Final = ""  # what stands for the monitor itself among the services
 _PATIENCE_SECONDS: Final = 1.0  # a stop does not wait longer for another command's transaction
 _LONGEST: Final = 4000  # characters of a cause
 
-_BUDGETS: Final = """SELECT service, boot, nonce, acting, spent, total, streak, next_at, failed_at, failed_until, cause
-    FROM budgets"""
-_BEATS: Final = """SELECT service, at, boot, namespace, pid, start, since, nonce, health, probe, answered_at, seconds,
-    detail, restarts, most, left, next_at, failed, failed_until, cause FROM heartbeats"""
+_BUDGETS: Final = """SELECT service, boot, nonce, acting, spent, total, streak, next_at, failed_at, failed_until,
+    cause FROM budgets"""
+_BEATS: Final = """SELECT service, at, boot, namespace, pid, start, since, nonce, health, probe, answered_at,
+    seconds, detail, restarts, most, left, next_at, failed, failed_until, cause, blocked FROM heartbeats"""
 
 
 class Wanted(Value):
-    """Whether a service is to be kept running: since it became ready as `nonce`, or not since it was stopped."""
+    """Whether a service is to be kept running: since it became ready as `nonce`, or not since it was stopped.
+
+    Wanted without a nonce: it is being started and not ready yet.
+    """
 
     wanted: bool
     nonce: str | None
@@ -82,6 +85,7 @@ class ServiceBeat(Value):
     failed: bool = False  # restarting was given up
     failed_until: float | None = None  # None while failed: until someone starts it
     cause: str | None = None  # why it ended, in lines
+    blocked: str | None = None  # what it depends on, and waits for
 
 
 class Watching:
@@ -96,6 +100,12 @@ class Watching:
         """The service became ready as `nonce`: from now on it is to be kept running."""
         return self._database.write(
             ("INSERT OR REPLACE INTO wanted (service, wanted, nonce) VALUES (?, 1, ?)", (service, nonce))
+        )
+
+    def begin(self, service: str) -> bool:
+        """Somebody starts the service: what a stop said before counts no more. It is wanted once it is ready."""
+        return self._database.write(
+            ("INSERT OR REPLACE INTO wanted (service, wanted, nonce) VALUES (?, 1, NULL)", (service,))
         )
 
     def confirm(self, service: str, nonce: str) -> bool:
@@ -204,12 +214,12 @@ class Watching:
 def _beat(one: ServiceBeat) -> Statement:
     return (
         """INSERT OR REPLACE INTO heartbeats (service, at, nonce, health, probe, answered_at, seconds, detail,
-        restarts, most, left, next_at, failed, failed_until, cause)
-        VALUES (?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?, ?, ?, ?, ?, ?, CAST(? AS TEXT))""",
+        restarts, most, left, next_at, failed, failed_until, cause, blocked)
+        VALUES (?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?)""",
         (
             *(one.service, one.at, one.nonce, one.health, one.probe, one.answered_at, one.seconds),
             *(_bytes(one.detail), one.restarts, one.max_restarts, one.left, one.next_restart_at),
-            *(int(one.failed), one.failed_until, _bytes(one.cause)),
+            *(int(one.failed), one.failed_until, _bytes(one.cause), one.blocked),
         ),
     )
 
@@ -232,7 +242,7 @@ def _monitor(row: Sequence[object]) -> MonitorBeat | None:
 
 def _service(row: Sequence[object]) -> ServiceBeat | None:
     service, at, nonce, health, probe, answered_at, seconds, detail = row[0], row[1], *row[7:13]
-    restarts, most, left, next_at, failed, failed_until, cause = row[13:]
+    restarts, most, left, next_at, failed, failed_until, cause, blocked = row[13:]
     if not (
         isinstance(service, str)
         and _is_seconds(at)
@@ -241,6 +251,7 @@ def _service(row: Sequence[object]) -> ServiceBeat | None:
         and _is_text(probe)
         and _is_text(detail)
         and _is_text(cause)
+        and _is_text(blocked)
         and (answered_at is None or _is_seconds(answered_at))
         and (seconds is None or _is_seconds(seconds))
         and _is_count(restarts)
@@ -267,6 +278,7 @@ def _service(row: Sequence[object]) -> ServiceBeat | None:
         failed=bool(failed),
         failed_until=failed_until,
         cause=cause,
+        blocked=blocked,
     )
 
 

@@ -124,6 +124,9 @@ class World(Protocol):
     def reaped_seconds(self, pids: Iterable[int]) -> dict[int, float]:
         """CPU seconds that the children of each had used, and theirs: of those that were waited for."""
 
+    def memory_kills(self) -> int | None:
+        """How many processes the kernel has killed for want of memory since the boot. None: it does not tell."""
+
     def born_before(self, seconds: float) -> int:
         """The `start` of a process that is `seconds` old: what is older has a smaller one."""
 

@@ -187,6 +187,10 @@ class LinuxWorld:
             if len(columns) > 14
         }
 
+    def memory_kills(self) -> int | None:
+        found = (proc.read("vmstat", 1 << 14) or b"").partition(b"\noom_kill ")[2].split(None, 1)
+        return int(found[0]) if found else None
+
     # --- sockets ---------------------------------------------------------------------------------------
 
     def listening(self, ports: Iterable[int]) -> frozenset[int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 _NONBLOCK, _CLOEXEC = 0o4000, 0o2000000
 _MODIFY, _ATTRIB, _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x2, 0x4, 0x40, 0x80, 0x100, 0x200
+_CLOSE_WRITE = 0x8
 _ONLYDIR, _DONT_FOLLOW = 0x01000000, 0x02000000
 _QUEUE_BYTES = 64 * 1024
 
@@ -26,9 +27,13 @@ class Notices:
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code))
 
-    def folder(self, path: Path) -> bool:
-        """Watch what comes and goes in a folder; False where there is none, or no watch is left."""
-        return self._watch(path, _CREATE | _MOVED_TO | _MOVED_FROM | _DELETE | _ONLYDIR)
+    def folder(self, path: Path, *, written: bool = False) -> bool:
+        """Watch what comes and goes in a folder; False where there is none, or no watch is left.
+
+        `written`: also whoever closes a file there that he could write.
+        """
+        more = _CLOSE_WRITE if written else 0
+        return self._watch(path, _CREATE | _MOVED_TO | _MOVED_FROM | _DELETE | _ONLYDIR | more)
 
     def file(self, path: Path) -> bool:
         """Watch the file that `path` names now, for as long as there is one, whatever it is called then."""

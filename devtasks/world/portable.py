@@ -193,6 +193,9 @@ class PortableWorld:
 
     # --- sockets ---------------------------------------------------------------------------------------
 
+    def memory_kills(self) -> int | None:
+        return None
+
     def listening(self, ports: Iterable[int]) -> frozenset[int]:
         wanted = frozenset(ports)
         if not wanted:
