@@ -165,6 +165,9 @@ def test_every_verb_has_valid_json_with_nothing_running(shop: Scratch, verb: str
     elif verb == "export":
         report = shop.run(verb, "--to", "systemd", "--dry-run")
         assert report["written"] is False
+    elif verb == "monitor":
+        report = shop.run(verb, "--status")
+        assert report["state"] == "not-watching"
     elif verb == "top":
         report = shop.run(verb, "--count", "1")
     else:
