@@ -25,6 +25,7 @@ Kind = Literal["http", "tcp", "log", "command", "port", "alive"]
 
 _LOG_BYTES = 1024 * 1024  # as much as a LogWatch reads in one look; what is older is skipped
 _READY_SECONDS = 2.0  # the first question to a starting service; each that is overdue doubles it
+_LONG_SECONDS = 0.5  # for an answer, to be told so
 _COMMAND_PAUSE_SECONDS = 0.1  # between two readiness commands, at least
 
 
@@ -68,7 +69,15 @@ class Prober:
         self._log = log
         self._log_size = 0
         self._log_seen = False
+        self._log_hard = False  # some lines could not be searched in time
         self._expression: Expression | None = None
+
+    @property
+    def name(self) -> str:
+        """What is asked, for people."""
+        if self.probe.http is not None:
+            return f"GET {self.probe.http}"
+        return " ".join(self.probe.command) if self.probe.command is not None else f"the {self.kind} probe"
 
     def ask(self, members: Collection[int]) -> Answer:
         """Ask and wait for the answer, at most the probe's timeout (and a second, in which a command's tree dies).
@@ -203,11 +212,13 @@ class Prober:
             self._log_size = status.st_size
         lines = self._log.new_lines() if self._log is not None else ()
         found = yield from self._search(wanted, lines, seconds)
-        if found is None:
+        if found:
+            self._log_seen = True
+            return Finding("healthy", f"a log line matches {wanted}")
+        self._log_hard = found is None or (starting and self._log_hard)
+        if self._log_hard:
             return Finding("unknown", f"searching the log for {wanted} takes too long")
-        self._log_seen = self._log_seen or found
-        missing = f"no log line matches {wanted}" + ("" if starting else " since the last probe")
-        return Finding("healthy", f"a log line matches {wanted}") if found else Finding("unhealthy", missing)
+        return Finding("unhealthy", f"no log line matches {wanted}{'' if starting else ' since the last probe'}")
 
     def _search(self, expression: str, texts: Sequence[str], seconds: float) -> Doing[bool | None]:
         if self._expression is None:
@@ -252,7 +263,7 @@ class Readiness:
         self._longest = max(_READY_SECONDS, probe.timeout_seconds)
         self._attempt: Attempt | None = None
         self._not_before = 0.0
-        self.detail = "not asked yet"
+        self._said: str | None = None
 
     def holds(self, members: Collection[int]) -> bool:
         """Go on asking. `members` are the service's processes; `detail` says what is missing."""
@@ -265,12 +276,25 @@ class Readiness:
         if answer is None:
             return False
         self._attempt = None
-        self.detail = answer.detail
+        self._said = answer.detail
         if attempt.overdue:  # the first answer of all may take its time, and a shorter patience never sees it
             self._seconds = min(2 * self._seconds, self._longest)
         if self._prober.kind == "command":
             self._not_before = self._world.monotonic() + max(_COMMAND_PAUSE_SECONDS, answer.seconds)
         return answer.state == "healthy"
+
+    @property
+    def detail(self) -> str:
+        """What is missing: the last answer, or that one is long in coming."""
+        attempt = self._attempt
+        if attempt is not None and (self._said is None or attempt.age >= _LONG_SECONDS):
+            return f"{self._prober.name} has not answered yet"
+        return self._said or "not asked yet"
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """The question under way, for whoever waits for it."""
+        return self._attempt
 
     def close(self) -> None:
         """Nobody asks any more. Idempotent."""

@@ -6,6 +6,7 @@ import contextlib
 from dataclasses import dataclass
 
 from devtasks import recording
+from devtasks.asking.attempt import rest
 from devtasks.asking.hosts import bracketed, reachable
 from devtasks.errors import Interrupted
 from devtasks.model import Process, Run, Service
@@ -46,18 +47,27 @@ class Waiter:
 
     def __init__(self, observer: Observer, *, wanted_already: bool = False) -> None:
         self.underway: list[Begun] = []
+        self._seen: Observation | None = None
         self._observer = observer
         self._world = observer.world
         self._project = observer.project
         self._state = observer.state
         self._want = self._state.watching.confirm if wanted_already else self._state.watching.want
 
-    def until_ready(self, timeout_seconds: float | None) -> dict[str, Started]:
-        """Wait for all that is under way; one result a service. `timeout_seconds` replaces each one's own."""
+    def add(self, begun: Begun) -> None:
+        """It is under way from now on."""
+        self.underway.append(begun)
+        self._seen = None
+
+    def until_one_has_ended(self, timeout_seconds: float | None) -> dict[str, Started]:
+        """Wait until something under way is ready, or failed and is stopped again: the results, by service.
+
+        `timeout_seconds` replaces each one's own.
+        """
         results: dict[str, Started] = {}
         if not self.underway:
             return results
-        seen = self._observer.observe()
+        seen = self._seen or self._observer.observe()
         pause = _FIRST_PAUSE_SECONDS
         while True:
             for one in tuple(self.underway):
@@ -66,15 +76,23 @@ class Waiter:
                     self._state.tell(recording.of_start(result, self._state.asker, at=self._world.now()))
                     results[one.service.name] = result
                     self._done(one)
-            if not self.underway:
+            self._seen = seen
+            if results:
                 return results
-            handles = [one.handle for one in self.underway if one.handle is not None]
-            if handles and not any(one.awaits_daemon for one in self.underway):
-                self._world.wait(handles, pause)
-            else:
-                self._world.sleep(pause)
+            self._pause(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
             seen, _ = self._observer.newer(seen)
+
+    def _pause(self, seconds: float) -> None:
+        """Until something may have happened, at most `seconds`."""
+        handles = [one.handle for one in self.underway if one.handle is not None]
+        asked = [one.readiness.attempt for one in self.underway if one.readiness.attempt is not None]
+        if asked:
+            rest(asked, seconds)
+        elif handles and not any(one.awaits_daemon for one in self.underway):
+            self._world.wait(handles, seconds)
+        else:
+            self._world.sleep(seconds)
 
     def undo_all(self) -> None:
         """Stop everything under way: this start was interrupted."""

@@ -88,23 +88,32 @@ class Starter:
         failed: set[str] = set()
         statedir.ensure(self._project)
         try:
-            for level in levels(chosen):
-                for service in level:
+            while len(results) < len(chosen):
+                for service in self._due(chosen, results):
                     outcome = self._begin(service, failed, nonces.get(service.name) or secrets.token_hex(8))
                     if isinstance(outcome, Begun):
-                        self._waiter.underway.append(outcome)
+                        self._waiter.add(outcome)
                     else:
                         results[service.name] = outcome
-                results |= self._waiter.until_ready(timeout_seconds)
-                failed |= {
+                results |= self._waiter.until_one_has_ended(timeout_seconds)
+                failed = {
                     service.group
-                    for service in level
-                    if results[service.name].outcome not in ("started", "already-running")
+                    for service in chosen
+                    if service.name in results
+                    and results[service.name].outcome not in ("started", "already-running")
                 }
         except (KeyboardInterrupt, Interrupted):
             self._waiter.undo_all()
             raise
         return tuple(results[service.name] for level in levels(chosen) for service in level)
+
+    def _due(self, chosen: Iterable[Service], results: Mapping[str, Started]) -> list[Service]:
+        """Those that were not begun yet, and whose dependencies have ended one way or the other."""
+        underway = {one.service.name for one in self._waiter.underway}
+        open_groups = {service.group for service in chosen if service.name not in results}
+        waiting = [service for service in chosen if service.name not in results and service.name not in underway]
+        due = [service for service in waiting if open_groups.isdisjoint(service.depends_on)]
+        return due if due or underway else waiting  # in a circle, which no configuration has, somebody begins
 
     def begin(self, service: Service, nonce: str) -> Begun | Started:
         """Launch one service as the run `nonce` and do not wait for it; what was launched is the caller's to end.

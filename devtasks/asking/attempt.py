@@ -51,6 +51,11 @@ class Attempt:
         self._began = clock()
         self.deadline = self._began + seconds
 
+    @property
+    def age(self) -> float:
+        """Seconds since it began."""
+        return self._clock() - self._began
+
     def advance(self) -> Answer | None:
         """Go on as far as it goes without waiting. Raises nothing that the machine or the other side causes."""
         if self.answer is None:
@@ -86,7 +91,7 @@ def settle(attempts: Iterable[Attempt], clock: Callable[[], float]) -> list[Answ
     everything = list(attempts)
     try:
         while pending := [one for one in everything if one.advance() is None]:
-            _pause(pending, min(one.deadline for one in pending) - clock())
+            rest(pending, min(one.deadline for one in pending) - clock())
     except BaseException:
         for one in everything:
             one.cancel()
@@ -94,7 +99,8 @@ def settle(attempts: Iterable[Attempt], clock: Callable[[], float]) -> list[Answ
     return [one.answer for one in everything if one.answer is not None]
 
 
-def _pause(pending: Iterable[Attempt], seconds: float) -> None:
+def rest(pending: Iterable[Attempt], seconds: float) -> None:
+    """Sleep until one of them can go on, at most `seconds`."""
     with _selector() as selector:
         for one in pending:
             wait = one.wait or Wait(None)
