@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import marshal
 import os
 import subprocess
@@ -10,9 +9,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from devtasks.asking import children
 from devtasks.asking.attempt import Finding, Steps, Wait
-from devtasks.asking.link import Doing
+from devtasks.asking.children import Helper
 
 ENDING_SECONDS = 1.0  # on top of the probe's own time: for its tree to die
 
@@ -33,28 +31,17 @@ def run(
         }
     )
     own = {"DEVTASKS_ID": env["DEVTASKS_ID"], "DEVTASKS_RUNNER": "1"}
-    warden = children.spawn("warden.py", label, env=own, source=subprocess.PIPE)
+    warden = Helper("warden.py", label, env=own, source=subprocess.PIPE)
     try:
-        yield from _hand_over(warden, len(task).to_bytes(4, "little") + task)
-        said = (yield from children.output(warden)).split()
+        yield from warden.hand_over(len(task).to_bytes(4, "little") + task)
+        said = (yield from warden.output()).split()
     finally:
-        children.let_go(warden)
+        warden.let_go()
     if said[:1] == [b"late"]:
         return Finding("unhealthy", f"{command[0]} does not end within {seconds:g} s")
     if said[:1] != [b"exit"] or len(said) != 2:
         return Finding("unknown", f"the parent of {command[0]} was killed")
     return _finding(command[0], int(said[1]))
-
-
-def _hand_over(warden: subprocess.Popen[bytes], data: bytes) -> Doing[None]:
-    pipe = warden.stdin
-    if pipe is None:
-        return
-    os.set_blocking(pipe.fileno(), False)
-    with contextlib.suppress(BrokenPipeError):  # killed: it will have said nothing
-        while data:
-            yield Wait(pipe.fileno(), writing=True)
-            data = data[os.write(pipe.fileno(), data) :]
 
 
 def _finding(name: str, code: int) -> Finding:

@@ -18,7 +18,7 @@ from re import _constants as codes  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
-from devtasks.asking import children
+from devtasks.asking.children import Helper
 from devtasks.asking.link import Doing
 
 AT_ONCE = 2_000_000  # steps of the engine: some ten milliseconds
@@ -44,11 +44,11 @@ class Expression:
         with tempfile.TemporaryFile() as source:
             source.write(marshal.dumps((self.text, list(texts), seconds)))
             source.seek(0)
-            child = children.spawn("searcher.py", label, env={}, source=source)
+            child = Helper("searcher.py", label, env={}, source=source)
         try:
-            said = yield from children.output(child)
+            said = yield from child.output()
         finally:
-            children.let_go(child, kill=True)
+            child.let_go(kill=True)
         return {b"1": True, b"0": False}.get(said)
 
     def steps(self, texts: Iterable[str]) -> int:
