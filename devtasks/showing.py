@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from devtasks.errors import UsageError
 from devtasks.metering import Meter
-from devtasks.model import Match, Process, Project, Rejection, Service
+from devtasks.model import Condition, Match, Process, Project, Rejection, Service
 from devtasks.observing import Observation, Observer
 from devtasks.outcomes import (
     ExplainReport,
@@ -25,6 +26,9 @@ from devtasks.standing import Stand, stand
 from devtasks.store import logs
 from devtasks.world import World
 
+if TYPE_CHECKING:
+    from devtasks.lastword import LastWord
+
 
 class Showing:
     """Turns one observation into what people and programs read."""
@@ -39,6 +43,7 @@ class Showing:
         self._meter.look(seen)
         if meter is None:
             observer.state.record_usage(self._meter.samples)
+        self._last_word: LastWord | None = None
 
     # --- status -------------------------------------------------------------------------------------------
 
@@ -56,13 +61,16 @@ class Showing:
         standing = stand(seen, service)
         holder = self._holder(service)
         state, detail = self._state(service, standing, holder)
+        health, ailment = self._health(service, standing)
+        if health == "unhealthy" and state == "running":
+            state = "unhealthy"
         main = standing.main
         pids = [match.process.pid for match in matches]
         sizes = self._meter.rss_bytes
         return ServiceStatus(
             name=service.name,
             state=state,
-            health="unknown" if service.health is not None and main is not None else None,
+            health=health,
             pid=main.pid if main is not None else None,
             ports=service.ports,
             uptime_seconds=self._world.now() - self._world.started_at(main) if main is not None else None,
@@ -71,8 +79,26 @@ class Showing:
             rss_bytes=sum(sizes[pid] for pid in pids if pid in sizes) if pids else None,
             processes=len(pids),
             holder=holder,
-            detail=detail,
+            detail=detail or ailment,
         )
+
+    def _health(self, service: Service, standing: Stand) -> tuple[Condition | None, str | None]:
+        """What a monitor knows of it, and what is wrong. None: nobody wants it asked, or it does not run."""
+        if service.health is None or standing.main is None:
+            return None, None
+        if self._last_word is None:
+            from devtasks.lastword import LastWord
+
+            table = self._seen.table
+            self._last_word = LastWord(
+                *self._observer.state.watching.beats(),
+                table.processes,
+                boot=table.boot,
+                namespace=table.namespace,
+                now=self._world.now(),
+            )
+        run = standing.run
+        return self._last_word.on(service.name, service.health, run.nonce if run is not None else None)
 
     def _state(self, service: Service, standing: Stand, holder: Holder | None) -> tuple[State, str | None]:
         reading = self._seen.pid_files[service.name]

@@ -259,3 +259,22 @@ def test_what_is_left_of_a_probe_is_the_projects_and_is_stopped(scratch: Scratch
     stopped = scratch.run("stop")
     assert sleeper in row(stopped, "web+probe")["stopped"]
     assert not stage.living("moody")
+
+
+def test_a_monitors_last_word_is_what_status_tells(scratch: Scratch):
+    """While it watches; after that nobody knows."""
+    health = {"http": "/", "interval": 0.2, "timeout": 5, "failures": 1}
+    scratch.declare({"web": moody(scratch, health=health, restart={"policy": "never"})})
+    scratch.start()
+    monitor = scratch.background("monitor", "--json")
+    eventually(lambda: row(scratch.run("status"))["health"] == "healthy", "the monitor says so")
+    in_mood(scratch, "error")
+    sick = eventually(
+        lambda: found if (found := row(scratch.run("status")))["health"] == "unhealthy" else None, "and now this"
+    )
+    assert "500" in sick["detail"]
+    scratch.run("status", "--check", expect=1)
+    monitor.terminate()
+    monitor.wait(30)
+    assert row(scratch.run("status"))["health"] == "unknown"
+    scratch.run("stop")
