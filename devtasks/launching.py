@@ -21,6 +21,7 @@ from devtasks.model import Project, Service
 
 _ANSWER_SECONDS = 20.0  # how long a runner may take to execute the service, on a machine that is very busy
 _RUNNER = Path(__file__).with_name("runner.py")
+_ROTATION = Path(__file__).parent / "store" / "logs" / "rotation.py"
 
 
 class Streams(NamedTuple):
@@ -29,6 +30,7 @@ class Streams(NamedTuple):
     output: int
     error: int
     input: int | None = None
+    rotates: bool = False  # the output is the service's log, and is to be kept below `log_max_bytes`
 
 
 class LaunchError(DevtasksError):
@@ -146,6 +148,7 @@ def launch(
         "hold": held,
         "cgroup": os.fsencode(cgroup) if cgroup else None,
         "limits": [(name.upper(), value) for name, value in limiting.resources(service.limits)],
+        "log": _log(service) if streams.rotates else None,
         "exit": os.fsencode(exit_file),
     }
     try:
@@ -197,6 +200,10 @@ def _through_runner(
         place = service.cwd if answer[2] == b"cwd" else service.command[0]
         raise LaunchError(f"{service.name}: cannot execute {place}: {os.strerror(int(answer[1]))}")
     raise LaunchError(f"{service.name}: its runner ended before the service was executed")
+
+
+def _log(service: Service) -> tuple[str, str, int | None, str]:
+    return str(service.log_file.parent), service.log_file.name, service.log_max_bytes, str(_ROTATION)
 
 
 def _libraries() -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 It starts the service in a session of its own, outlives every descendant (it is made a subreaper before it is
 executed, so double forks and cleared environments stay its own), writes down how the main process ended, and
-leaves with the last of them. It holds nothing the service needs: killed, it harms nothing.
+leaves with the last of them. It holds nothing the service needs: killed, it harms nothing. Where the service's log
+has a limit, it looks at its size now and then, and takes away what is too much.
 
 Standard input: a marshalled dict with the keys
     program, argv, env, cwd   bytes, [bytes], {bytes: bytes}, bytes: what to execute, and where
@@ -11,6 +12,8 @@ Standard input: a marshalled dict with the keys
     cgroup                    bytes or None: the folder of a cgroup to move the service into, if it can be
     limits                    [(str, int)]: resource limits by name ("NOFILE"), soft and hard; above a hard limit
                               that may not be raised, that is what is set
+    log                       None or (str, str, int, str): folder and name of the log to keep small, how small,
+                              and the file that knows how (store/logs/rotation.py)
     exit                      bytes: the file for "PID STATUS EPOCH-SECONDS"; STATUS is negative for a signal
 Standard output: one line, "ok PID MOVED [NAME=VALUE ...]" (MOVED 1: it is in the cgroup; then the limits that were
 set to less) or "no ERRNO WHAT".
@@ -22,7 +25,13 @@ run has one of these for as long as it lives.
 import marshal
 import os
 import signal
+import sys
 import time
+
+_QUIET_SECONDS = 1.0  # between two looks at a log that is far from its limit
+_TROUBLED_SECONDS = 10.0
+
+sys.dont_write_bytecode = True
 
 
 def main() -> None:
@@ -33,7 +42,10 @@ def main() -> None:
         os.write(1, line)
     except OSError:
         pass  # the starter is dead: the next command finds this run by its marker
+    look = _log_watch(task) if pid and task["log"] else None
     _let_go(task)
+    if look:
+        _begin_looking(look)
     if pid:
         _attend(pid, task["exit"])
     if task["cgroup"]:
@@ -90,6 +102,49 @@ def _attend(main_pid: int, exit_file: bytes) -> None:
         if pid == main_pid:
             line = b"%d %d %.3f\n" % (pid, os.waitstatus_to_exitcode(status), time.time())
             _try(_write_new, exit_file, line)
+
+
+def _log_watch(task: dict) -> object:
+    """What looks at the log and says when to look again; None where the log is not what the service writes."""
+    folder, name, max_bytes, module = task["log"]
+    try:
+        there = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        log = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=there)
+        if not os.path.samestat(os.fstat(log), os.fstat(task["output"])):
+            return None
+    except OSError:
+        return None
+
+    def look() -> float:
+        if os.fstat(log).st_size <= max_bytes // 2:
+            return _QUIET_SECONDS  # the module, and the memory it takes, may never be needed
+        return float(_module(module).tend(there, name, log, max_bytes))  # type: ignore[attr-defined]
+
+    return look
+
+
+def _begin_looking(look: object) -> None:
+    """From now on `look` is called now and then, in the middle of the waiting for children."""
+
+    def alarm(_number: int, _frame: object) -> None:
+        try:
+            pause = look()  # type: ignore[operator]
+        except Exception:  # a full disk, above all: what cannot be rotated now stays where it is
+            pause = _TROUBLED_SECONDS
+        signal.setitimer(signal.ITIMER_REAL, pause)
+
+    signal.signal(signal.SIGALRM, alarm)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGALRM,))
+    signal.setitimer(signal.ITIMER_REAL, _QUIET_SECONDS)
+
+
+def _module(path: str) -> object:
+    folder, _, file = path.rpartition("/")
+    sys.path.insert(0, folder)
+    try:
+        return __import__(file.removesuffix(".py"))
+    finally:
+        sys.path.remove(folder)
 
 
 def _let_go(task: dict) -> None:

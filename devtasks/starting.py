@@ -45,6 +45,10 @@ class _Attempt:
     log_offset: int = 0
     note: str | None = None
 
+    def remark(self, text: str | None) -> None:
+        """Something for people, told with the outcome."""
+        self.note = "; ".join(part for part in (self.note, text) if part) or None
+
 
 class Starter:
     """Starts services of one project; one of these serves one command.
@@ -149,7 +153,7 @@ class Starter:
         if standing.main is not None and not standing.ending:
             if not standing.by_hand:
                 self._complete(service, standing.main, standing.run, seen)
-            attempt.note = "started by hand, not by devtasks" if standing.by_hand else None
+            attempt.remark("started by hand, not by devtasks" if standing.by_hand else None)
             return self._wait_for(attempt, standing.main, already=True)
         if standing.standing == "elsewhere":
             raise Refused(
@@ -207,7 +211,7 @@ class Starter:
                 f"{service.name}: what an earlier run left is still there: PID {one.pid} {one.reason}",
                 hint=f"see what it is: inv explain --pid {one.pid}",
             )
-        attempt.note = f"stopped {len(left)} left over from an earlier run first"
+        attempt.remark(f"stopped {len(left)} left over from an earlier run first")
         return self._observer.observe()
 
     def _check_ports(self, service: Service, seen: Observation) -> None:
@@ -290,7 +294,7 @@ class Starter:
         self._intend(service, nonce, self._world.now())
         if self._permit is None:
             self._state.watching.begin(service.name)
-        streams = self._open_streams(service)
+        streams = self._open_streams(attempt)
         cgroups = cgroup_prefix(self._project, service.name)
         self._world.clear_cgroups(cgroups)  # what a start left that was killed before it launched anything
         cgroup = self._world.make_cgroup(cgroups + nonce, limiting.controllers(service.limits))
@@ -325,7 +329,7 @@ class Starter:
         held = controlled if launched.in_cgroup else frozenset()
         root = hasattr(os, "geteuid") and os.geteuid() == 0
         objection = limiting.objection(service.limits, lowered=launched.lowered, controlled=held, root=root)
-        attempt.note = "; ".join(part for part in (attempt.note, objection) if part) or None
+        attempt.remark(objection)
         try:
             return self._record(attempt, launched, cgroup if launched.in_cgroup else None)
         except (KeyboardInterrupt, Interrupted):
@@ -339,12 +343,16 @@ class Starter:
             return frozenset()
         return self._world.limit_cgroup(cgroup, memory_bytes=limits.memory_bytes, cpu=limits.cpu)
 
-    def _open_streams(self, service: Service) -> launching.Streams:
+    def _open_streams(self, attempt: _Attempt) -> launching.Streams:
+        service = attempt.service
         if self._streams is None:
             log = logs.open_log(service.log_file)
-            return launching.Streams(log, log)
-        output, error, source = self._streams
-        return launching.Streams(os.dup(output), os.dup(error), source)
+            rotates = service.log_max_bytes is not None and logs.can_rotate(log)
+            if service.log_max_bytes is not None and not rotates:
+                attempt.remark("this file system cannot give up parts of a file: the log is rotated at start only")
+            return launching.Streams(log, log, rotates=rotates)
+        given = self._streams
+        return launching.Streams(os.dup(given.output), os.dup(given.error), given.input)
 
     def _intend(self, service: Service, nonce: str, started_at: float) -> None:
         """Record that a run is about to begin, or raise: a run that nobody remembers is not begun."""

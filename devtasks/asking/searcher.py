@@ -10,9 +10,15 @@ import re
 import signal
 import warnings
 
-warnings.simplefilter("ignore")
-expression, texts, seconds = marshal.loads(b"".join(iter(lambda: os.read(0, 1 << 16), b"")))
-if hasattr(signal, "setitimer"):
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-pattern = re.compile(expression)
-os.write(1, b"1" if any(pattern.search(text) for text in texts) else b"0")
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    expression, texts, seconds = marshal.loads(b"".join(iter(lambda: os.read(0, 1 << 16), b"")))
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+    pattern = re.compile(expression)
+    os.write(1, b"1" if any(pattern.search(text) for text in texts) else b"0")
+
+
+if __name__ == "__main__":
+    main()

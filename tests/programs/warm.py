@@ -17,7 +17,7 @@ import devtasks
 from devtasks.command import cli
 
 for module in pkgutil.walk_packages(devtasks.__path__, "devtasks."):
-    if module.name not in ("devtasks.__main__", "devtasks.runner"):
+    if not module.name.endswith(".__main__"):
         with contextlib.suppress(ImportError):
             importlib.import_module(module.name)
 

@@ -7,7 +7,19 @@ system can, while it is written (`rotation`). Whoever reads counts positions fro
 from devtasks.store.logs.files import files, stale_logs
 from devtasks.store.logs.opening import end_of, open_log
 from devtasks.store.logs.reader import LogWatch, since
+from devtasks.store.logs.rotation import can_rotate
 from devtasks.store.logs.tail import merged_tail, tail
 from devtasks.store.logs.text import printable
 
-__all__ = ["LogWatch", "end_of", "files", "merged_tail", "open_log", "printable", "since", "stale_logs", "tail"]
+__all__ = [
+    "LogWatch",
+    "can_rotate",
+    "end_of",
+    "files",
+    "merged_tail",
+    "open_log",
+    "printable",
+    "since",
+    "stale_logs",
+    "tail",
+]

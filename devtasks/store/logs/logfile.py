@@ -152,9 +152,9 @@ class LogFile:
         for number in range(0 if mark.step == "moving" else own + 1, rotation.KEPT + 1):
             name = rotated(self.path, number)
             status = _regular(name)
-            if number == 0 and status is None:
-                continue  # it has become 1 already
-            if begin <= 0 or status is None or status.st_size > begin or not rotation.is_copy(name):
+            if status is None:
+                continue  # 0 has become 1 already, or whoever was making room for it was killed
+            if begin <= 0 or status.st_size > begin or not rotation.is_copy(name):
                 break
             begin -= status.st_size
             found.append((begin, status.st_size, name))

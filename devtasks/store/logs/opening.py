@@ -16,16 +16,14 @@ from devtasks.store.logs.logfile import LogFile, patiently, rotated
 _PATIENCE_SECONDS = 2.0
 
 
-def open_log(path: Path, *, rotate: bool = True) -> int:
+def open_log(path: Path) -> int:
     """Rotate what is there (`path` to `path.1`, ten kept) and open the log for appending, 0600.
 
-    Without `rotate` what is there stays: another service is writing it, too. The descriptor is not inherited;
-    pass it as stdout. Raises DevtasksError where the file is a link, a FIFO, a folder or another user's, or
-    cannot be written.
+    The descriptor is not inherited; pass it as stdout. Raises DevtasksError where the file is a link, a FIFO,
+    a folder or another user's, or cannot be written.
     """
     try:
-        if rotate:
-            _rotate(path)
+        _rotate(path)
         return statedir.open_nofollow(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     except OSError as error:
         raise statedir.failure("the log cannot be written", error.filename or path, error) from None

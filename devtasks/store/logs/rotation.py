@@ -18,19 +18,18 @@ Executed by runners, without site packages, too: it imports nothing of devtasks.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import re
 import sys
 
 KEPT = 10  # rotated files
 _ATTRIBUTE = "user.devtasks.log"
-_MARK = re.compile(rb"(settled|moving|collapsing) ([0-9]{1,18}) ([0-9]{1,18}) ([0-9]{1,18})")
+_STEPS = (b"settled", b"moving", b"collapsing")
 _COPY = b"copy"
 _KEEP_SIZE, _PUNCH_HOLE, _COLLAPSE_RANGE = 1, 2, 8  # linux/falloc.h
 _CHUNK_BYTES = 1 << 20
 _SEEN_BYTES = 1 << 16
+_HURRIED_SECONDS, _QUIET_SECONDS = 0.1, 1.0
 
 
 class Mark:
@@ -82,10 +81,12 @@ def _recorded(log: int) -> Mark:
     if sys.platform != "linux":
         return Mark()
     try:
-        found = _MARK.fullmatch(os.getxattr(log, _ATTRIBUTE))
+        step, *numbers = os.getxattr(log, _ATTRIBUTE)[:80].split(b" ")
     except OSError:
         return Mark()
-    mark = Mark(found[1].decode(), *(int(number) for number in found.groups()[1:])) if found else Mark()
+    if step not in _STEPS or len(numbers) != 3 or not all(number.isdigit() for number in numbers):
+        return Mark()
+    mark = Mark(step.decode(), *map(int, numbers))
     return mark if mark.begin >= 0 else Mark()
 
 
@@ -120,8 +121,10 @@ def unlock(log: int) -> None:
     if sys.platform != "win32":
         import fcntl
 
-        with contextlib.suppress(OSError):
+        try:
             fcntl.flock(log, fcntl.LOCK_UN)
+        except OSError:
+            pass
 
 
 def shift(folder: int | None, name: str) -> None:
@@ -143,13 +146,13 @@ def recover(folder: int, name: str, log: int) -> Mark:
         else:
             _record(log, Mark("settled", mark.collapsed, mark.target))
         return read_mark(log)
-    with contextlib.suppress(FileNotFoundError):
+    try:
         os.unlink(copy, dir_fd=folder)
+    except FileNotFoundError:
+        pass
     if mark.step == "collapsing":
-        cut = mark.target - mark.collapsed
-        if data_begins(log) >= cut:
-            _fallocate(log, _COLLAPSE_RANGE, 0, cut)
-        _record(log, Mark("settled", mark.target, mark.moved))
+        happened = data_begins(log) < mark.target - mark.collapsed
+        _record(log, Mark("settled", mark.target if happened else mark.collapsed, mark.moved))
     return read_mark(log)
 
 
@@ -185,9 +188,12 @@ def rotate(folder: int, name: str, log: int, max_bytes: int) -> bool:
         unlock(log)
 
 
-def excess(log: int, max_bytes: int) -> float:
-    """What the log holds, as a part of what it may hold."""
-    return (os.fstat(log).st_size - read_mark(log).begin) / max_bytes
+def tend(folder: int, name: str, log: int, max_bytes: int) -> float:
+    """`rotate` if it is time to; the seconds until it may be again."""
+    if rotate(folder, name, log, max_bytes):
+        return _HURRIED_SECONDS
+    held = os.fstat(log).st_size - read_mark(log).begin
+    return _HURRIED_SECONDS if held > max_bytes // 2 else _QUIET_SECONDS
 
 
 # --- the steps -----------------------------------------------------------------------------------------------
