@@ -32,7 +32,7 @@ export class Log {
     this.name = name;
     this.pause(false);
     this.open();
-    this.stream = new Stream(`kinds=hello,log&logs=${encodeURIComponent(name)}`, {
+    this.stream = new Stream(`kinds=log&logs=${encodeURIComponent(name)}`, {
       hello: () => this.refill(name),
       log: ({ lines, dropped }) => {
         if (dropped > 0) this.add([{ line: `… ${count(dropped, "line")} left out of a flood …`, ours: true }]);

@@ -136,8 +136,8 @@ class Row {
       cell("Ports", this.cells.ports),
       cell("Up", this.cells.up),
       cell("Restarts", this.cells.restarts),
-      h("td", { class: "chart", data: { label: "CPU" } }, this.cpu.element, this.cells.cpu),
-      h("td", { class: "chart", data: { label: "Memory" } }, this.memory.element, this.cells.memory),
+      h("td", { class: "chart", data: { label: "CPU" } }, this.cells.cpu, this.cpu.element),
+      h("td", { class: "chart", data: { label: "Memory" } }, this.cells.memory, this.memory.element),
       h("td", { class: "actions" }, h("div", {}, ...Object.values(this.buttons))),
     );
   }
