@@ -17,7 +17,7 @@ import devtasks
 from devtasks.command import cli
 
 for module in pkgutil.walk_packages(devtasks.__path__, "devtasks."):
-    if not module.name.endswith(".__main__"):
+    if not module.name.endswith((".__main__", ".runner")) and not module.name.startswith("devtasks.dashboard"):
         with contextlib.suppress(ImportError):
             importlib.import_module(module.name)
 
