@@ -12,6 +12,12 @@ def cgroup_prefix(project: Project, service: str) -> str:
     return f"devtasks-{project.digest[:8]}-{service}-"
 
 
+def group_of(name: str) -> str:
+    """The service whose instance `name` is, itself where it is none: no service's own name has a dot."""
+    group, dot, _ = name.rpartition(".")
+    return group if dot else name
+
+
 def levels(services: Iterable[Service]) -> tuple[tuple[Service, ...], ...]:
     """The services in groups, dependencies first: what is in one group may start at the same time.
 

@@ -27,7 +27,7 @@ from devtasks.outcomes import (
     Stopped,
     StopReport,
 )
-from devtasks.planning import cgroup_prefix, levels, roots, with_dependencies
+from devtasks.planning import cgroup_prefix, group_of, levels, roots, with_dependencies
 from devtasks.serving import known
 from devtasks.showing import Showing, command_line, rejected_row
 from devtasks.standing import stand
@@ -241,7 +241,7 @@ def _end(
     if not dry_run:
         _unwant(scope, services)
     seen = scope.observer.observe()
-    forgotten = () if names else seen.forgotten()
+    forgotten = tuple(name for name in seen.forgotten() if not names or name in names or group_of(name) in names)
     if dry_run:
         reports = [
             _stop_plan(scope, seen, name, force=force) for name in (*(s.name for s in services), *forgotten)

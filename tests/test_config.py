@@ -424,6 +424,19 @@ class TestMistakes:
         port = "" if key.startswith("port") else "port = 7000\n"
         assert problem(f'command = "x"\n{port}{key}').startswith(message)
 
+    @pytest.mark.parametrize(
+        "url", ["http://h:99999/", "http://h:0/", "http://[::1/", "http://u@h/", "https://?x"]
+    )
+    def test_a_probe_of_a_url_that_leads_nowhere(self, url):
+        assert problem(f'command = "x"\nhealth = {{ http = "{url}" }}').startswith(
+            f'health.http: "{url}" leads nowhere; write http://HOST:PORT/PATH'
+        )
+        keys = 'command = "x {port}"\nport = 8000\nhost = "::1"\ninstances = 2\n'
+        assert problem(keys + 'ready = { http = "http://{host}:{port}/" }') == (
+            'ready.http: "http://::1:8000/" leads nowhere; write http://HOST:PORT/PATH'
+        )
+        assert project(f'[services.web]\n{keys}ready = {{ http = "https://[{{host}}]:{{port}}/x?y=z" }}')
+
     @pytest.mark.parametrize("probe", ['http = "/"', "tcp = true"])
     def test_a_probe_of_no_port(self, probe):
         assert "asks the service's port, and it has none; add port" in problem(

@@ -24,7 +24,7 @@ from devtasks.config.readers import (
     whole,
     words,
 )
-from devtasks.config.section import Section
+from devtasks.config.section import Section, quoted
 from devtasks.model import HealthProbe, ReadyProbe, Service
 from devtasks.values import Value, replace
 
@@ -33,6 +33,7 @@ port_number = whole(1, 65535)
 file_path = matching(FILE_PATH, "a path without control characters (~ is not expanded: write it out)")
 
 MOST_INSTANCES = 100
+_URL = r"https?://(?:\[[0-9A-Fa-f:.%]+\]|[^/?#@:\[\]]+)(?::([0-9]{1,5}))?(?:[/?].*)?"
 _REPLACED = r"\{(host|port|instance)\}"
 _Probe = TypeVar("_Probe", ReadyProbe, HealthProbe)
 
@@ -138,6 +139,7 @@ def read_service(
         )
 
     services = tuple(instance(number) for number in range(1, instances + 1))
+    _check_urls(section, services)
     _check_instances(section, services)
     return services
 
@@ -178,6 +180,21 @@ def _check_tokens(
     )
     if instances > 1 and service.ports and not distinct and not section.wrong & {"command", "env"}:
         section.problem("command", f"its {instances} instances would share a port; use {{port}} or {{instance}}")
+
+
+def _check_urls(section: Section, services: tuple[Service, ...]) -> None:
+    """Report, once a probe, a URL that leads nowhere when its tokens are replaced."""
+    found: dict[str, str] = {}
+    for service in services:
+        for path, probe in (("ready.http", service.ready), ("health.http", service.health)):
+            url = probe.http if probe is not None else None
+            if url is None or url.startswith("/") or "{port}" in url:
+                continue
+            parts = re.fullmatch(_URL, url)
+            if parts is None or not 1 <= int(parts[1] or 80) <= 65535:
+                found.setdefault(path, f"{quoted(url)} leads nowhere; write http://HOST:PORT/PATH")
+    for path, message in found.items():
+        section.problem(path, message)
 
 
 def _check_instances(section: Section, services: tuple[Service, ...]) -> None:

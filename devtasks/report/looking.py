@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from devtasks import outcomes
-from devtasks.report import foreign, forge
+from devtasks.outcomes import State
+from devtasks.report import foreign, forge, instances
 from devtasks.report.look import Look, Tone, columns
 from devtasks.report.words import aligned, counted, duration, rejected, size, wrapped
 from devtasks.store.logs import printable
+from devtasks.values import replace
 
 STATE_TONES: dict[str, Tone] = {
     "running": "good",
@@ -57,13 +59,26 @@ def status(report: outcomes.Status, look: Look) -> list[str]:
         wanted.insert(2, "HEALTH")
     if any(row.restarts for row in report.services):
         wanted.append("RESTARTS")
-    table = [[status_cell(row, column) for column in wanted] for row in report.services]
-    painted = {row.state: STATE_TONES.get(row.state, "bad") for row in report.services}
+    table: list[list[str]] = []
+    states: list[State] = []
+    for group, rows in instances.grouped(report.services):
+        indent = ""
+        if len(rows) > 1:
+            all_of_them = instances.summary(group, rows)
+            cells = [status_cell(all_of_them, column) for column in wanted]
+            cells[1] = instances.share([row.state for row in rows], "running")
+            table.append(cells)
+            states.append(all_of_them.state)
+            indent = "  "
+        for row in rows:
+            table.append([status_cell(row, column) for column in wanted])
+            table[-1][0] = indent + row.name
+            states.append(row.state)
     lines = aligned([wanted, *table])
     out = [heading, look.paint(lines[0], "dim")]
-    for row, line in zip(report.services, lines[1:], strict=True):
-        at = line.index(row.state, len(row.name))
-        out.append(line[:at] + look.paint(row.state, painted[row.state]) + line[at + len(row.state) :])
+    for cells, state, line in zip(table, states, lines[1:], strict=True):
+        at, told = line.index(cells[1], len(cells[0])), cells[1]
+        out.append(line[:at] + look.paint(told, STATE_TONES.get(state, "bad")) + line[at + len(told) :])
     for row in report.services:
         if row.detail:
             out += wrapped(f"{row.name}: ", foreign(row.detail), look)
@@ -121,13 +136,16 @@ def _holder(holder: outcomes.Holder) -> str:
 
 def processes(report: outcomes.Processes, look: Look, *, why: bool) -> list[str]:
     out: list[str] = []
-    for number, group in enumerate(report.services):
-        count = len(group.processes)
-        told = counted(count, "process", "processes") if count else "no processes"
-        title = f"{look.label(group.name, number)}: {told}"
-        if group.guarantee and count:
-            title += look.paint(f" (held together by {group.guarantee})", "dim")
-        out += forge.grouped(title, _tree(group.processes, look), look) if count else [title]
+    numbers = iter(range(len(report.services)))
+    for service, groups in instances.grouped(report.services):
+        several = len(groups) > 1
+        inner = replace(look, width=look.width - 2) if several else look
+        if several:
+            total = _processes_told(sum(len(group.processes) for group in groups))
+            out.append(f"{service}: {len(groups)} instances, {total}")
+        for group in groups:
+            shown = _group(group, next(numbers), inner)
+            out += [f"  {line}" for line in shown] if several and look.forge is None else shown
     if not report.services:
         out.append(f"{printable(report.project)}: no services")
     if report.rejected and why:
@@ -137,6 +155,19 @@ def processes(report: outcomes.Processes, look: Look, *, why: bool) -> list[str]
         count = len(report.rejected)
         out.append(f"{counted(count, 'other process was', 'other processes were')} left alone; --why lists them")
     return out
+
+
+def _processes_told(count: int) -> str:
+    return counted(count, "process", "processes") if count else "no processes"
+
+
+def _group(group: outcomes.ProcessGroup, number: int, look: Look) -> list[str]:
+    title = f"{look.label(group.name, number)}: {_processes_told(len(group.processes))}"
+    if not group.processes:
+        return [title]
+    if group.guarantee:
+        title += look.paint(f" (held together by {group.guarantee})", "dim")
+    return forge.grouped(title, _tree(group.processes, look), look)
 
 
 def _tree(rows: Sequence[outcomes.ProcessRow], look: Look) -> list[str]:
