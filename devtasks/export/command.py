@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from devtasks.config import loading
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from devtasks.command.options import Flags
 
 TARGETS = ("systemd", "dockerfile", "compose", "kubernetes", "launchd", "procfile")
-_CONTAINERS = ("dockerfile", "compose", "kubernetes")
-_EVERYWHERE = "0.0.0.0"  # noqa: S104 - inside a container, and nowhere else
+CONTAINERS = ("dockerfile", "compose", "kubernetes")
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - inside a container, and nowhere else
 
 
 def export(project: Project, names: tuple[str, ...], flags: Flags, environ: Mapping[str, str]) -> ExportReport:
@@ -34,23 +35,18 @@ def export(project: Project, names: tuple[str, ...], flags: Flags, environ: Mapp
     `flags.force`), DevtasksError when writing fails.
     """
     target = _target(flags.to)
-    module = import_module(f"devtasks.export.{target}")
     chosen = _chosen(project, names)
     hosts = {group: members[0].host for group, members in groups(chosen).items()}
-    if target in _CONTAINERS:
+    if target in CONTAINERS:
         bound = [group for group, members in groups(chosen).items() if members[0].ports]
-        inside = loading.with_address(project, bound, host=_EVERYWHERE, environ=environ)
+        inside = loading.with_address(project, bound, host=EVERYWHERE, environ=environ)
         chosen = replace(chosen, services=_chosen(inside, names).services)
-    output = Path(os.path.abspath(flags.output or project.root / module.FOLDER))
+    output = Path(os.path.abspath(flags.output or project.root / _module(target).FOLDER))
     if os.path.lexists(output) and not output.is_dir():
         raise UsageError(f"{output} is not a folder", hint="name another one with --output")
-    ledger = Ledger()
-    files, commands = module.export(chosen, _surroundings(chosen, output, hosts), ledger)
-    ledger.settle(chosen, module.TITLE)
-    name = slug(project.name)
-    pages = writing.pages(files, ledger, target=target, project=name)
+    pages, ledger, commands = make(chosen, target, _surroundings(chosen, output, hosts))
     states = {page.path: writing.state(output / page.path, page.content) for page in pages}
-    leftover = writing.stale(output, pages, target=target, project=name) if not names else ()
+    leftover = writing.stale(output, pages, target=target, project=slug(project.name)) if not names else ()
     if not flags.check and not flags.dry_run:
         _refuse_edited(output, states, force=flags.force)
         writing.write(output, [page for page in pages if states[page.path] != "unchanged"])
@@ -67,6 +63,24 @@ def export(project: Project, names: tuple[str, ...], flags: Flags, environ: Mapp
         remarks=tuple(Exported(remark.key, remark.text) for remark in ledger.remarks if remark.service is None),
         commands=commands,
     )
+
+
+def make(
+    project: Project, target: str, around: Surroundings
+) -> tuple[tuple[writing.Page, ...], Ledger, tuple[str, ...]]:
+    """What `target` makes of `project`: the files with their headers, the account of every key, and the commands.
+
+    Nothing outside the arguments is looked at. Raises UsageError for a service that the target cannot hold.
+    """
+    module = _module(target)
+    ledger = Ledger()
+    files, commands = module.export(project, around, ledger)
+    ledger.settle(project, module.TITLE)
+    return writing.pages(files, ledger, target=target, project=slug(project.name)), ledger, commands
+
+
+def _module(target: str) -> ModuleType:
+    return import_module(f"devtasks.export.{target}")
 
 
 def _target(name: str | None) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from devtasks.export import containers
 from devtasks.export.containers import ROOT, USER
@@ -150,9 +150,9 @@ def _stage(project: Project, around: Surroundings, ledger: Ledger, unit: Unit, b
     else:
         yield (
             f"HEALTHCHECK --interval={number(check.interval)}s --timeout={number(check.timeout)}s "
-            f"--start-period={number(check.start_period)}s --retries={check.failures} CMD {json.dumps(check.argv)}"
+            f"--start-period={number(check.start_period)}s --retries={check.failures} CMD {_exec(check.argv)}"
         )
-    yield f"CMD {json.dumps(containers.command(service, ledger))}"
+    yield f"CMD {_exec(containers.command(service, ledger))}"
     yield ""
 
 
@@ -205,6 +205,7 @@ def _not_an_images(project: Project, ledger: Ledger) -> None:
             ledger.put(service, f"limits.{key}", "none: see limits")
         if service.limits != type(service.limits)():
             ledger.cannot(service, "limits", "an image cannot say them: docker run --ulimit, --memory, --cpus")
+        ledger.put(service, "stdin", "docker run --interactive keeps it open")
         if service.log_max_bytes is not None:
             ledger.cannot(service, "log_max_bytes", "the engine's log: docker run --log-opt max-size=SIZE")
 
@@ -230,6 +231,11 @@ def _commands(project: Project, around: Surroundings, made: tuple[Unit, ...]) ->
     first = made[0]
     ports = "".join(f"-p {port}:{port} " for port in first.service.ports)
     return (*lines, f"docker run --rm {ports}{image(project, first.name)}")
+
+
+def _exec(words: Iterable[str]) -> str:
+    """Words in JSON form. A backslash stands as its number: hadolint takes one before a quote for an escape."""
+    return json.dumps(list(words)).replace("\\\\", "\\u005c")
 
 
 def _one_line(text: str) -> bool:

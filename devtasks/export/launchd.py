@@ -133,6 +133,7 @@ def _not_launchds(service: Service, ledger: Ledger) -> None:
     else:
         ledger.put(service, "stdin", "/dev/null")
     ledger.put(service, "data", "stays where it is")
+    ledger.put(service, "host", "stands in the command")
     for key, value in (("memory", service.limits.memory_bytes), ("cpu", service.limits.cpu)):
         if value is not None:
             ledger.cannot(service, f"limits.{key}", "launchd does not limit it")

@@ -18,6 +18,7 @@ def export(project: Project, around: Surroundings, ledger: Ledger) -> tuple[tupl
     lines = [_line(project, ledger, unit) for unit in units(project)]
     for service in project.services:
         _not_a_lines(project, service, ledger)
+    ledger.cannot(None, "restart", "nothing is restarted: when one ends, all are ended")
     file = shlex.quote(os.path.relpath(around.output / "Procfile", project.root))
     root = shlex.quote(str(project.root))
     return (File(path="Procfile", body="".join(f"{line}\n" for line in lines)),), (
@@ -78,11 +79,21 @@ def _not_a_lines(project: Project, service: Service, ledger: Ledger) -> None:
         else:
             ledger.cannot(service, "env_file", "only .env beside the Procfile is read: foreman start --env FILE")
     for key in declared(service):
-        if key.startswith("stop.") and key != "stop.kill":
+        if key.startswith("stop."):
             ledger.cannot(service, key, "all get TERM, and KILL after 5 s")
+        if key.startswith("limits."):
+            ledger.cannot(service, key, "nothing is limited")
         if key.startswith("restart."):
-            ledger.cannot(service, key, "nothing is restarted: when one ends, all are ended")
+            ledger.put(service, key, "see restart")
     ledger.put(service, "data", "stays where it is")
+    ledger.put(service, "host", "stands in the command")
+    ledger.put(service, "stdin", "the terminal's")
+    if service.health is not None:
+        ledger.cannot(service, "health", "nothing is asked")
+    if service.log_file.name != f"{service.name}.log":
+        ledger.cannot(service, "log_file", "what it prints goes to the terminal")
+    if service.log_max_bytes is not None:
+        ledger.cannot(service, "log_max_bytes", "there is no log")
     if service.depends_on:
         ledger.cannot(service, "depends_on", "all are started at once")
     if service.ready != type(service.ready)():

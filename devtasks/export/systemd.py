@@ -61,6 +61,7 @@ def export(project: Project, around: Surroundings, ledger: Ledger) -> tuple[tupl
             files.append(File(path=path, body=body, about=(unit.service.group,)))
     for service in project.services:
         ledger.put(service, "data", "stays where it is")
+        ledger.put(service, "host", "stands in the command")
         if service.stdin == "open":
             ledger.cannot(
                 None, "stdin", "standard input is /dev/null: what ends when its input ends, ends at once"
@@ -154,9 +155,12 @@ def _execution(scene: _Scene, ledger: Ledger, service: Service) -> Iterator[str]
     )
     path = ":".join([*around.tools[service.group], plain.pop("PATH", _SYSTEM_PATH)])
     fixed = {"PYTHONUNBUFFERED": "1", "PATH": path}
-    # What stands in a file wins over Environment=, and must not: then env is given on the command line.
-    by_command = plain if service.env_file is not None else {}
-    for name, value in (fixed if by_command else fixed | plain).items():
+    # On the command line: all of it where there is a file, which would win over Environment=, and what this cannot
+    # hold.
+    by_command = {
+        name: value for name, value in plain.items() if service.env_file is not None or not _settable(name, value)
+    }
+    for name, value in (fixed | {key: plain[key] for key in plain if key not in by_command}).items():
         yield f"Environment={_quoted(f'{name}={value}')}"
     if service.env:
         ledger.put(service, "env", "ExecStart=/usr/bin/env NAME=VALUE" if by_command else "Environment")
@@ -330,6 +334,12 @@ def _path(service: Service, what: str, path: str) -> str:
             f"{service.name}: its {what} ends in a backslash, which {TITLE} takes for a continued line"
         )
     return _percent(path)
+
+
+def _settable(name: str, value: str) -> bool:
+    """Whether Environment= takes it: a shell's kind of name, and no control characters but these two."""
+    controls = (one for one in value if one < " " or one == "\x7f")
+    return name.isascii() and name.isidentifier() and all(one in "\t\n" for one in controls)
 
 
 def _globless(path: str) -> str:

@@ -46,7 +46,7 @@ def state(path: Path, wanted: bytes) -> State:
     """How the file at `path` stands to what it should be. Raises UsageError for what is no readable file."""
     try:
         found = read_bytes(path, _LARGEST_BYTES)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # of the second, writing tells
         return "new"
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
@@ -91,13 +91,13 @@ def write(output: Path, changed: Sequence[Page]) -> None:
         for page in changed:
             path = output / page.path
             made += _folders(path.parent)
+            _check_replaceable(path)
             waiting.append((_beside(path, page.content), path))
         for temporary, path in waiting:
             os.replace(temporary, path)
     except OSError as error:
         _undo(waiting, made)
-        place = error.filename or output
-        raise _failure(Path(place), error) from None
+        raise _failure(error.filename or str(output), error) from None
     except BaseException:
         _undo(waiting, made)
         raise
@@ -107,7 +107,8 @@ def write(output: Path, changed: Sequence[Page]) -> None:
 
 
 def _sealed(file: File, ledger: Ledger, target: str, project: str) -> bytes:
-    notes = [remark for remark in ledger.remarks if file.about is None or remark.service in file.about]
+    about = file.about
+    notes = [note for note in ledger.remarks if about is None or (about and note.service in (None, *about))]
     lines = ["`devtasks export` writes this file again, unless it was changed by hand."]
     if notes:
         lines += ["", "Not expressed, or otherwise than devtasks does it:"]
@@ -151,12 +152,20 @@ def _folders(folder: Path) -> list[Path]:
     while not os.path.lexists(folder):
         missing.append(folder)
         folder = folder.parent
+    if not os.path.isdir(folder):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
     made = []
     for one in reversed(missing):
         with contextlib.suppress(FileExistsError):
             os.mkdir(one)
             made.append(one)
     return made
+
+
+def _check_replaceable(path: Path) -> None:
+    """Raise for a folder in a file's place, which would be found out when others had been moved already."""
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
 
 
 def _beside(path: Path, content: bytes) -> Path:
@@ -183,7 +192,8 @@ def _undo(waiting: Iterable[tuple[Path, Path]], made: Sequence[Path]) -> None:
             os.rmdir(folder)
 
 
-def _failure(place: Path, error: OSError) -> DevtasksError:
+def _failure(place: str, error: OSError) -> DevtasksError:
+    place = re.sub(r"\.([^/]+)\.\d+\.new$", r"\1", place)  # what was to be written, not what stands beside it
     reason = (error.strerror or str(error)).lower()
     if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
         return UsageError(f"{place}: cannot be written: {reason}", hint="name another folder with --output")

@@ -34,11 +34,10 @@ def _entry(lead: str, item: Node, indent: str) -> Iterator[str]:
     ):
         yield lead
         for one in item:
-            first, *rest = (
-                _mapping(one, f"{indent}    ") if isinstance(one, Mapping) else [f"{indent}    {_flow(one)}"]
-            )
-            yield f"{indent}  - {first[len(indent) + 4 :]}"
-            yield from rest
+            inner = f"{indent}    "
+            lines = list(_mapping(one, inner)) if isinstance(one, Mapping) and one else [inner + _flow(one)]
+            yield f"{indent}  - {lines[0][len(inner) :]}"
+            yield from lines[1:]
     else:
         yield f"{lead} {_flow(item)}"
 
