@@ -5,6 +5,7 @@
 #: make test           the test suite
 #:
 #: make start          the example in examples/shop; start-backend, start-frontend
+#: make up             the same in this terminal, with the logs; Ctrl-C stops it
 #: make restart        stop, then start
 #: make status         one line a service
 #: make show-processes every process, and why it is ours

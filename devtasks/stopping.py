@@ -53,6 +53,11 @@ class Stopper:
         self._room = self._world.pin_room()
         self._began = self._world.now()
 
+    @property
+    def endings(self) -> tuple[Ending, ...]:
+        """The services on their way out, for whoever shows it meanwhile, from another thread, too."""
+        return tuple(self._endings.values())
+
     def stop(
         self, services: Iterable[Service | str], *, force: bool = False, timeout_seconds: float | None = None
     ) -> Ended:

@@ -172,7 +172,7 @@ def start(scope: Scope, names: tuple[str, ...], *, timeout_seconds: float | None
     """Start what does not run, dependencies first, and wait until it is ready."""
     from devtasks.starting import Starter
 
-    services = with_dependencies(_startable(scope, names), scope.project.services)
+    services = with_dependencies(startable(scope, names), scope.project.services)
     if dry_run:
         return StartReport(ok=True, dry_run=True, services=_start_plan(scope, services))
     scope.remember()
@@ -181,7 +181,7 @@ def start(scope: Scope, names: tuple[str, ...], *, timeout_seconds: float | None
     return StartReport(ok=ok, dry_run=False, services=results)
 
 
-def _startable(scope: Scope, names: tuple[str, ...]) -> tuple[Service, ...]:
+def startable(scope: Scope, names: tuple[str, ...]) -> tuple[Service, ...]:
     """The services that are meant and have a command: those that `serve` runs have none."""
     chosen = select(scope.project, names)
     without = next((service for service in chosen if not service.command), None)
@@ -432,7 +432,7 @@ def restart(
     scope: Scope, names: tuple[str, ...], *, timeout_seconds: float | None, dry_run: bool, force: bool
 ) -> RestartReport:
     """Stop, then start; with `force`, force-clean (logs are kept), then start. What survives is not started."""
-    chosen = _startable(scope, names)
+    chosen = startable(scope, names)
     began = scope.world.now()
     stopped = _end(scope, names, force=force, timeout_seconds=timeout_seconds, dry_run=dry_run, logs_too=False)
     if stopped.ok:

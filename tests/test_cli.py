@@ -154,7 +154,7 @@ def test_without_services_it_says_how_to_name_one(scratch: Scratch):
 def test_every_verb_has_valid_json_with_nothing_running(shop: Scratch, verb: str):
     if verb == "serve":
         report = shop.run(verb, "main:app", "--dry-run", "--port", str(free_port()))
-    elif verb in ("start", "restart"):
+    elif verb in ("start", "restart", "up"):
         report = shop.run(verb, "--dry-run")
         assert report.get("dry_run", report.get("start", {}).get("dry_run")) is True
     elif verb == "health":

@@ -52,7 +52,7 @@ GLOBAL = {
     "start", "stop", "restart", "force-clean", "clean", "status", "show-processes", "explain", "ports", "logs",
     "free-port", "history", "serve", "init", "top",
     "health", "dashboard", "export",
-    "monitor",
+    "monitor", "up",
 }  # fmt: skip
 EACH = {"start", "stop", "restart", "force-clean", "logs"}
 NAMES = GLOBAL | {f"{verb}-{service}" for verb in EACH for service in ("backend", "front-end")}

@@ -76,6 +76,10 @@ def _some_seconds(text: str) -> float:
     return _number(text, 0.1, LONGEST_SECONDS, "a number of seconds")
 
 
+def _name(text: str) -> str:
+    return text  # which services there are is known later
+
+
 def _lines(text: str) -> int:
     return _whole(text, 1, 100_000, "a number of lines")
 
@@ -136,6 +140,8 @@ FLAGS: Mapping[str, Flag] = {
     "lines": Flag("The last LINES of each service (default 20).", "LINES", _lines),
     "since": Flag("Only what is newer: 10m, 2h, 3d, 14:30, 2026-11-22 or 2026-11-22T14:30.", "WHEN", _since),
     "follow": Flag("Go on showing what comes, until Ctrl-C."),
+    "exit_code_from": Flag("End all when NAME ends, with its exit code.", "NAME", _name),
+    "abort_on_exit": Flag("End all when any service ends, with its exit code."),
     "interval": Flag("SECONDS between two looks (default 1).", "SECONDS", _interval),
     "count": Flag("End after COUNT looks.", "COUNT", _count),
     "udp": Flag("Show the UDP ports of the same numbers, too."),
@@ -181,6 +187,8 @@ class Flags(Value):
     lines: int | None = None  # the verb's own number
     since: float | None = None  # seconds since the epoch
     follow: bool = False
+    exit_code_from: str | None = None
+    abort_on_exit: bool = False
     interval: float = 1.0
     count: int | None = None
     udp: bool = False

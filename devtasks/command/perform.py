@@ -59,10 +59,8 @@ def perform(
         names = flags.only if service is None else (service,)
         asker = f"{_program()} {verb if service is None else f'{verb}-{service}'}"
         call = Call(folder=folder, names=names, flags=flags, environ=environ, asker=asker)
-        if verb == "history":
-            return _history(call, output)
-        if verb == "top":
-            return _top(call, output)
+        if verb in _RUNS_ON:
+            return _RUNS_ON[verb](call, output)
         outcome = _outcome(verb, call, output.tell)
         output.report(outcome, why=flags.why)
         return exit_code(outcome, flags)
@@ -194,6 +192,21 @@ def _outcome(verb: str, call: Call, tell: Callable[[str], None]) -> outcomes.Any
         return _IN_A_PROJECT[verb](scope, call)
 
 
+def _up(call: Call, output: Output) -> int:
+    from devtasks.up.command import up
+
+    flags = call.flags
+    with closing(verbs.scope(_project("up", call), tell=output.tell, asker=call.asker)) as scope:
+        _check_names(call.names, scope.project)
+        if flags.dry_run:
+            outcome = verbs.start(scope, call.names, timeout_seconds=None, dry_run=True)
+            output.report(outcome)
+            return outcome.exit_code
+        return up(
+            scope, call.names, output, exit_code_from=flags.exit_code_from, abort_on_exit=flags.abort_on_exit
+        )
+
+
 def _top(call: Call, output: Output) -> int:
     from devtasks.top.command import top
 
@@ -226,6 +239,10 @@ def _export(call: Call) -> outcomes.ExportReport:
     project = loading.load(call.folder, call.environ)
     _check_names(call.names, project)
     return export(project, call.names, call.flags, call.environ)
+
+
+# They report while they go on, and tell their own exit code.
+_RUNS_ON: Mapping[str, Callable[[Call, Output], int]] = {"up": _up, "top": _top, "history": _history}
 
 
 def _init(call: Call) -> outcomes.Proposal:

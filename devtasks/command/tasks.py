@@ -43,6 +43,12 @@ VERBS = (
         flags=("only", "timeout", "port", "host", "dry_run", "json", "color"),
     ),
     Verb(
+        name="up",
+        topic=RUN,
+        help="Start all and show their logs; Ctrl-C stops them.",
+        flags=("only", "exit_code_from", "abort_on_exit", "dry_run", "json", "color"),
+    ),
+    Verb(
         name="stop",
         topic=RUN,
         help="Stop all services, whole, dependants first.",

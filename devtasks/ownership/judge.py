@@ -36,6 +36,11 @@ class Judge:
         """Whether the walk alone makes it ours: a likely owner of a port."""
         return isinstance(self._lineages.of(pid), Owned)
 
+    def nonce(self, pid: int) -> str | None:
+        """The run that it is proven to belong to."""
+        lineage = self._lineages.of(pid)
+        return lineage.nonce if isinstance(lineage, Owned) else None
+
     def run_attended(self, process: Process) -> str | None:
         """The service whose run this process attends as its runner, if it is one of ours."""
         if not process.runner:

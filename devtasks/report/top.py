@@ -35,7 +35,11 @@ def table(frame: outcomes.Frame, look: Look, height: int) -> list[str]:
         at = line.find(row.state, len(rows[0][0]))
         tone = STATE_TONES.get(row.state, "bad")
         out.append(line if at < 0 else line[:at] + look.paint(row.state, tone) + line[at + len(row.state) :])
-    out += [_cut(f"{row.name}: {foreign(row.detail)}", look.width) for row in status.services if row.detail]
+    out += [
+        _cut(f"{row.name}: {foreign(row.detail)}".expandtabs(1), look.width)
+        for row in status.services
+        if row.detail
+    ]
     if len(out) > height:
         left = len(out) - height + 1
         out[height - 1 :] = [_cut(f"{look.ellipsis} {left} more: the terminal is too low", look.width)]
