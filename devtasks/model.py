@@ -102,7 +102,15 @@ class Service(Value):
     restart: RestartPolicy = RestartPolicy()
     log_max_bytes: int | None = None
     limits: Limits = Limits()
+    container: str | None = None  # the container that it is, or
+    compose: str | None = None  # the compose service: then it has no command, and the engine does all that is done
+    engine: str | None = None  # docker or podman; None: whichever is there
     data: tuple[Path, ...] = ()  # folders that outlive it: volumes, where it runs in a container
+
+    @property
+    def contained(self) -> bool:
+        """It is a container: nothing of it is a process of ours."""
+        return self.container is not None or self.compose is not None
 
     @property
     def port(self) -> int | None:
@@ -244,7 +252,7 @@ Condition = Literal["starting", "healthy", "unhealthy", "foreign", "unknown"]
 
 # --- what was decided --------------------------------------------------------------------------------
 
-EvidenceKind = Literal["pid-file", "marker", "descendant", "cgroup", "session", "port", "pattern"]
+EvidenceKind = Literal["pid-file", "marker", "descendant", "cgroup", "session", "port", "pattern", "container"]
 
 
 class Evidence(NamedTuple):

@@ -150,6 +150,8 @@ class Stopped(Value):
     commands: tuple[tuple[int, str], ...] = ()  # PID and command line of all of the above, for people
     notes: tuple[str, ...] = ()  # lines for people: a stale PID file, a port still held …
     removed: tuple[str, ...] = ()  # files
+    containers: tuple[str, ...] = ()  # that the engine stopped, or would stop
+    failure: str | None = None  # why the engine did not
 
 
 class StopReport(Value):

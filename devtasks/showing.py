@@ -52,8 +52,16 @@ class Showing:
         return Status(
             project=self._project.name,
             environment=self._project.environment,
-            services=tuple(self._service(service) for service in services),
+            services=tuple(self._row_of(service) for service in services),
         )
+
+    def _row_of(self, service: Service) -> ServiceStatus:
+        row = self._service(service)
+        if not service.contained:
+            return row
+        from devtasks.engines import contained
+
+        return contained.status(service, row, self._world.now())
 
     def _service(self, service: Service) -> ServiceStatus:
         seen = self._seen
@@ -163,7 +171,8 @@ class Showing:
 
     def processes(self, services: Iterable[Service], *, everything: bool) -> Processes:
         """Every process, with its evidence; `everything`: also of services that are configured no more."""
-        names = [service.name for service in services]
+        chosen = tuple(services)
+        names = [service.name for service in chosen]
         if everything:
             names += [name for name in self._seen.matches if name not in names]
         pids = [match.process.pid for name in names for match in self._seen.of(name)]
@@ -186,6 +195,11 @@ class Showing:
                 for match in sorted(self._seen.of(name), key=lambda match: match.process.start)
             )
             groups.append(ProcessGroup(name=name, processes=rows, guarantee=self._guarantee(name)))
+        inside = {service.name: service for service in chosen if service.contained}
+        if inside:
+            from devtasks.engines import contained
+
+            groups = [contained.processes(inside[one.name]) if one.name in inside else one for one in groups]
         return Processes(
             project=self._project.name,
             services=tuple(groups),

@@ -73,6 +73,7 @@ class Starter:
         self._tell = tell
         self._streams = streams
         self._permit = permit
+        self._timeout_seconds: float | None = None  # in place of each service's own
         self._waiter = Waiter(observer, wanted_already=permit is not None)
 
     def start(
@@ -88,12 +89,14 @@ class Starter:
         not ready yet.
         """
         chosen = tuple(services)
+        self._timeout_seconds = timeout_seconds
         results: dict[str, Started] = {}
         failed: set[str] = set()
         statedir.ensure(self._project)
         try:
             while len(results) < len(chosen):
-                for service in self._due(chosen, results):
+                # The engine is waited for: what only has to be launched is launched first.
+                for service in sorted(self._due(chosen, results), key=lambda one: one.contained):
                     outcome = self._begin(service, failed, nonces.get(service.name) or secrets.token_hex(8))
                     if isinstance(outcome, Begun):
                         self._waiter.add(outcome)
@@ -138,11 +141,22 @@ class Starter:
         missing = sorted(failed & set(service.depends_on))
         if missing:
             return self._not_started(attempt, f"depends on {missing[0]}, which did not start")
+        if service.contained:
+            return self._start_container(service)
         try:
             with locks.service_lock(locks.path(self._project, service), timeout_seconds=None, tell=self._tell):
                 return self._begin_locked(attempt)
         except DevtasksError as error:
             return self._not_started(attempt, error.message, error=error)
+
+    def _start_container(self, service: Service) -> Started:
+        from devtasks.engines import contained
+
+        result = contained.start(
+            service, self._world, self._project, timeout_seconds=self._timeout_seconds, tell=self._tell
+        )
+        self._state.tell(recording.of_start(result, self._state.asker, at=self._world.now()))
+        return result
 
     def _begin_locked(self, attempt: _Attempt) -> Begun | Started:
         service = attempt.service

@@ -15,6 +15,7 @@ from devtasks.observing import Observation, Observer, select
 from devtasks.outcomes import (
     CleanReport,
     ExplainReport,
+    Explanation,
     HealthReport,
     Ports,
     Processes,
@@ -34,6 +35,7 @@ from devtasks.standing import stand
 from devtasks.store import exits
 from devtasks.store import logs as log_files
 from devtasks.store.state import State
+from devtasks.values import replace
 from devtasks.world import World, this_world
 
 if TYPE_CHECKING:
@@ -143,7 +145,23 @@ def explain(scope: Scope, *, pid: int | None, port: int | None) -> ExplainReport
         if not holders:
             raise DevtasksError(f"port {port} is held by somebody whom we may not see", hint="try with sudo")
         pids = list(holders)
-    return Showing(scope.observer, seen).explain(pids)
+    report = Showing(scope.observer, seen).explain(pids)
+    return replace(report, explanations=tuple(_of_container(scope, seen, one) for one in report.explanations))
+
+
+def _of_container(scope: Scope, seen: Observation, told: Explanation) -> Explanation:
+    """With the container that a proxy holds its ports for."""
+    from devtasks.ports.verdict import is_proxy
+    from devtasks.world import containers
+
+    if not is_proxy(seen.table.processes.get(told.pid)):
+        return told
+    for port in scope.world.ports_of([told.pid]).get(told.pid, ()):
+        found = containers.publishing(port)
+        if found is not None:
+            words = f"it holds port {port} for container {found.name}, and is left alone; {found.stop} stops that"
+            return replace(told, verdict=f"{told.verdict}; {words}")
+    return told
 
 
 def ports(scope: Scope, names: tuple[str, ...], *, udp: bool) -> Ports:
@@ -162,7 +180,16 @@ def ports(scope: Scope, names: tuple[str, ...], *, udp: bool) -> Ports:
 def logs(scope: Scope, names: tuple[str, ...], *, lines: int) -> tuple[tuple[str, str], ...]:
     """The last lines of each service's log, as (service, line)."""
     scope.observer.reconcile()
-    return log_files.merged_tail(select(scope.project, names), lines)
+    services = select(scope.project, names)
+    if not any(service.contained for service in services):
+        return log_files.merged_tail(services, lines)
+    from devtasks.engines import contained
+
+    tails = (
+        contained.logs(service, lines) if service.contained else log_files.merged_tail([service], lines)
+        for service in services
+    )
+    return tuple(line for tail in tails for line in tail)
 
 
 # --- start -----------------------------------------------------------------------------------------------
@@ -184,16 +211,21 @@ def start(scope: Scope, names: tuple[str, ...], *, timeout_seconds: float | None
 def startable(scope: Scope, names: tuple[str, ...]) -> tuple[Service, ...]:
     """The services that are meant and have a command: those that `serve` runs have none."""
     chosen = select(scope.project, names)
-    without = next((service for service in chosen if not service.command), None)
+    without = next((service for service in chosen if not (service.command or service.contained)), None)
     if names and without is not None:
         raise UsageError(f"{without.name} is no configured service", hint="see devtasks serve --help")
-    return tuple(service for service in chosen if service.command)
+    return tuple(service for service in chosen if service.command or service.contained)
 
 
 def _start_plan(scope: Scope, services: Iterable[Service]) -> tuple[Started, ...]:
     seen = scope.observer.observe()
     plan = []
     for service in (one for level in levels(services) for one in level):
+        if service.contained:
+            from devtasks.engines import contained
+
+            plan.append(contained.plan(service))
+            continue
         standing = stand(seen, service)
         main = standing.main if not standing.ending else None
         left = len(seen.of(service.name)) if main is None else 0
@@ -243,9 +275,12 @@ def _end(
     seen = scope.observer.observe()
     forgotten = tuple(name for name in seen.forgotten() if not names or name in names or group_of(name) in names)
     if dry_run:
-        reports = [
-            _stop_plan(scope, seen, name, force=force) for name in (*(s.name for s in services), *forgotten)
-        ]
+        ours, theirs = _apart((*services, *forgotten))
+        reports = [_stop_plan(scope, seen, one if isinstance(one, str) else one.name, force=force) for one in ours]
+        if theirs:
+            from devtasks.engines import contained
+
+            reports += [contained.stop(one, force=force, timeout_seconds=None, dry_run=True) for one in theirs]
         return StopReport(ok=True, dry_run=True, seconds=scope.world.monotonic() - began, services=tuple(reports))
     if any(seen.of(name) for name in (*(s.name for s in services), *forgotten)):
         scope.remember()  # what is ended, and why, is kept
@@ -254,19 +289,33 @@ def _end(
         groups = [*reversed(levels(services)), forgotten]
     reports = []
     for group in filter(None, groups):
-        ended = Stopper(scope.observer, seen).stop(group, force=force, timeout_seconds=timeout_seconds)
-        reports += [_stopped(scope, ended, service, logs_too=logs_too) for service in group]
+        ours, theirs = _apart(group)
+        ended = Stopper(scope.observer, seen).stop(ours, force=force, timeout_seconds=timeout_seconds)
+        reports += [_stopped(scope, ended, service, logs_too=logs_too) for service in ours]
+        if ended.interrupted is None and theirs:
+            from devtasks.engines import contained
+
+            reports += [
+                contained.stop(service, force=force, timeout_seconds=timeout_seconds, dry_run=False)
+                for service in theirs
+            ]
         seen = ended.observation
         if ended.interrupted is not None:
             raise ended.interrupted
     order = {name: at for at, name in enumerate((*(s.name for s in services), *forgotten))}
     reports.sort(key=lambda report: order[report.name])
     return StopReport(
-        ok=not any(report.survivors for report in reports),
+        ok=not any(report.survivors or report.failure for report in reports),
         dry_run=False,
         seconds=scope.world.monotonic() - began,
         services=tuple(reports),
     )
+
+
+def _apart(group: Iterable[Service | str]) -> tuple[tuple[Service | str, ...], tuple[Service, ...]]:
+    """The services whose processes are ended here, and those that an engine ends."""
+    theirs = tuple(one for one in group if isinstance(one, Service) and one.contained)
+    return tuple(one for one in group if isinstance(one, str) or not one.contained), theirs
 
 
 def _unwant(scope: Scope, services: Iterable[Service]) -> bool:

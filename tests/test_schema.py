@@ -120,6 +120,7 @@ def test_the_expressions_are_the_same():
     service = text["service"]["properties"]
     assert text["name"]["pattern"] == readers.SERVICE_NAME
     assert text["path"]["pattern"] == readers.FILE_PATH
+    assert text["container"]["pattern"] == readers.CONTAINER
     assert text["remote_hosts"]["items"]["pattern"] == readers.REMOTE_HOST
     assert text["size"]["anyOf"][1]["pattern"] == readers.SIZE
     assert text["size"]["anyOf"][0]["maximum"] == readers.LARGEST_BYTES

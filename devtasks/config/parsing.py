@@ -110,6 +110,10 @@ def _read_group(
     section = listed.section(group)
     if section is None:
         return ()
+    if "container" in section.table or "compose" in section.table:
+        from devtasks.config.container import read_container
+
+        return read_container(section, name=group, root=root, state_dir=state_dir, address=address)
     return read_service(section, name=group, root=root, state_dir=state_dir, address=address)
 
 

@@ -21,6 +21,7 @@ REMOTE_HOST = (
     r"^([A-Za-z0-9_][A-Za-z0-9_.+-]*@)?(\[[0-9A-Fa-f:.]+(%[A-Za-z0-9_.-]+)?\]|[A-Za-z0-9_][A-Za-z0-9_.-]*)"
     r"(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?$"
 )
+CONTAINER = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 SIZE = r"^(?=.*[1-9])([0-9]{1,15}(?:\.[0-9]{1,3})?) ?((?:[KMGT]i?)?)B$"
 HTTP_TARGET = r"^(/[!-~]*|https?://[!-.0-~][!-~]*)$"
 # poll() counts milliseconds in 31 bits; nothing here is meant to wait for more than eleven days.

@@ -66,7 +66,7 @@ def read_service(
     env = section.take("env", variables, {})
     written_host = section.take("host", host_name, "127.0.0.1")
     host = written_host if address.host is None else address.host
-    ports = _read_ports(section, address.port)
+    ports = read_ports(section, address.port)
     # A port that was written badly is a port: what needs one is not told to add it.
     has_port = bool(ports) or bool(section.wrong & {"port", "ports"})
     instances = section.take("instances", whole(1, MOST_INSTANCES), 1)
@@ -109,7 +109,7 @@ def read_service(
         data=tuple(_absolute(root, path) for path in section.take("data", array(file_path, unique=True), ())),
     )
     section.finish()
-    _check_tokens(section, template, files, has_port=has_port, instances=instances)
+    check_tokens(section, template, files, has_port=has_port, instances=instances)
 
     def instance(number: int) -> Service:
         moved = tuple(port + number - 1 for port in ports)
@@ -134,8 +134,8 @@ def read_service(
             pid_file=place("pid_file") or state_dir / f"{fill(default_file)}.pid",
             daemon_pid_file=place("daemon_pid_file"),
             log_file=place("log_file") or state_dir / f"{fill(default_file)}.log",
-            ready=_fill_probe(ready, fill),
-            health=None if health is None else _fill_probe(health, fill),
+            ready=fill_probe(ready, fill),
+            health=None if health is None else fill_probe(health, fill),
         )
 
     services = tuple(instance(number) for number in range(1, instances + 1))
@@ -144,7 +144,7 @@ def read_service(
     return services
 
 
-def _read_ports(section: Section, override: int | None) -> tuple[int, ...]:
+def read_ports(section: Section, override: int | None) -> tuple[int, ...]:
     """The ports of the first instance; `override` takes the place of the first of them."""
     port = section.take("port", port_number, None)
     ports = section.take("ports", array(port_number, minimum=1, unique=True), ())
@@ -157,7 +157,7 @@ def _read_ports(section: Section, override: int | None) -> tuple[int, ...]:
     return merged
 
 
-def _check_tokens(
+def check_tokens(
     section: Section, service: Service, files: dict[str, str | None], *, has_port: bool, instances: int
 ) -> None:
     """Report {port} where there is none, and instances that could not tell their ports apart."""
@@ -219,7 +219,7 @@ def _check_instances(section: Section, services: tuple[Service, ...]) -> None:
             section.problem(key, f"{count} instances would share it; put {{instance}} or {{port}} into the name")
 
 
-def _fill_probe(probe: _Probe, fill: Callable[[str], str]) -> _Probe:
+def fill_probe(probe: _Probe, fill: Callable[[str], str]) -> _Probe:
     return replace(
         probe,
         http=None if probe.http is None else fill(probe.http),

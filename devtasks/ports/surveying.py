@@ -43,7 +43,29 @@ def survey(
             told = replace(told, holders=tuple(people.complete(holder, told) for holder in told.holders))
             shadowed = shadows(claim.port, sockets, told.holders, people.rows)
             rows.append(replace(told, warnings=(*told.warnings, *people.remarks(claim, told), *shadowed)))
-    return tuple(rows)
+    return _published(observer, rows)
+
+
+def _published(observer: Observer, rows: Iterable[PortRow]) -> tuple[PortRow, ...]:
+    """With the containers whose ports the kernel passes on, so that nobody is seen to listen."""
+    listed = tuple(rows)
+    unseen = {row.service for row in listed if row.state == "free" and row.protocol == "tcp"}
+    services = [one for one in observer.project.services if one.contained and one.name in unseen]
+    if not services:
+        return listed
+    from devtasks.engines import contained
+
+    found = contained.publishers(services)
+    return tuple(
+        replace(row, state="container", holders=(_holder_of(*found[row.port]),))
+        if row.state == "free" and row.protocol == "tcp" and row.port in found
+        else row
+        for row in listed
+    )
+
+
+def _holder_of(container: str, stop: str) -> PortHolder:
+    return PortHolder(pid=None, command="", cwd=None, service=None, container=container, stop=stop)
 
 
 class _People:

@@ -113,6 +113,10 @@ def _stopped(item: outcomes.Stopped, look: Look, report: outcomes.StopReport, *,
         parts.append(f"{verb} {counted(len(item.killed), 'process', 'processes')}")
     if item.survivors:
         parts.append(look.paint(f"{counted(len(item.survivors), 'process', 'processes')} still there", "bad"))
+    verb = "would stop" if report.dry_run else "stopped"
+    parts += [f"{verb} container {foreign(name)}" for name in item.containers]
+    if item.failure is not None:
+        parts.append(look.paint("not stopped", "bad"))
     told = ", ".join(parts) or "nothing to stop"
     if len(report.services) == 1 and parts and not report.dry_run:
         told += f" ({report.seconds:.2f} s)"
@@ -128,6 +132,10 @@ def _stopped(item: outcomes.Stopped, look: Look, report: outcomes.StopReport, *,
         out += [first.replace("survived:", look.paint("survived:", "bad"), 1), *more]
         if look.forge == "github":
             out.append(forge.error(f"{item.name}: PID {row.pid} survived: {foreign(row.reason)}", look))
+    if item.failure is not None:
+        out += wrapped("  ", foreign(item.failure), look)
+        if look.forge == "github":
+            out.append(forge.error(f"{item.name}: {foreign(item.failure)}", look))
     for path in item.removed:
         out.append(f"  {'would remove' if report.dry_run else 'removed'} {short_path(path)}")
     for note in item.notes:

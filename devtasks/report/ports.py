@@ -49,6 +49,8 @@ def _port(row: outcomes.PortRow, *, first: bool) -> list[str]:
 def _holder(holder: outcomes.PortHolder | None) -> list[str]:
     if holder is None:
         return ["-", "-"]
+    if holder.pid is None and holder.container is not None:
+        return ["-", f"container {foreign(holder.container)}"]
     if holder.pid is None:
         return [
             "-",

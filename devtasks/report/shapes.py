@@ -192,6 +192,8 @@ def _stop(report: outcomes.StopReport) -> Shape:
                 "survivors": [{"pid": row.pid, "reason": foreign(row.reason)} for row in item.survivors],
                 "rejected": [_rejected(row) for row in item.rejected],
                 "removed": [printable(path) for path in item.removed],
+                "containers": [foreign(name) for name in item.containers],
+                "failure": _text(item.failure),
                 "notes": [foreign(note) for note in item.notes],
             }
             for item in report.services
