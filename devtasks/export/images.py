@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
 from devtasks.inferring.tree import Tree, joined
 from devtasks.model import HealthProbe, ReadyProbe, Service
@@ -128,6 +128,7 @@ fetch(url, {redirect: "manual", signal: AbortSignal.timeout(wait * 1000)}).then(
 _PYTHON_TCP = (
     "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=float(sys.argv[3]))"
 )
+_BASH_TCP = ': <"/dev/tcp/$0/$1"'
 _NODE_TCP = """\
 const [host, port, wait] = process.argv.slice(1);
 const socket = require("net").connect(port, host, () => process.exit(0));
@@ -187,4 +188,34 @@ def question(
             return Question(argv=("python3", "-c", _PYTHON_TCP, host, port, seconds))
         case "node":
             return Question(argv=("node", "-e", _NODE_TCP, host, port, seconds))
-    return Question(argv=("timeout", seconds, "bash", "-c", ': <"/dev/tcp/$0/$1"', host, port))
+    return Question(argv=("timeout", seconds, "bash", "-c", _BASH_TCP, host, port))
+
+
+def recognised(argv: list[str]) -> dict[str, Any] | None:
+    """The keys of a probe of which `question` made `argv`: the way back."""
+    match argv:
+        case ["python3", "-c", code, _, _, _] if code == _PYTHON_TCP:
+            return {"tcp": True}
+        case ["node", "-e", code, _, _, _] if code == _NODE_TCP:
+            return {"tcp": True}
+        case ["timeout", _, "bash", "-c", code, _, _] if code == _BASH_TCP:
+            return {"tcp": True}
+        case ["python3", "-c", code, _, _, _, path] if code == _PYTHON_HTTP_PLAIN:
+            return {"http": path}
+        case ["python3", "-c", code, where, _, statuses, body] if code == _PYTHON_HTTP:
+            return _http(where, statuses, body)
+        case ["node", "-e", code, where, _, statuses, body] if code == _NODE_HTTP:
+            return _http(where, statuses, body)
+        case ["curl", "-fsS", "-m", _, "-o", "/dev/null", where]:
+            return _http(where, "", "")
+    return {"command": argv} if argv else None
+
+
+def _http(where: str, statuses: str, body: str) -> dict[str, Any]:
+    target = re.sub(r"^http://(127\.0\.0\.1|\[::1\]):\d+(?=/)", "", where)
+    found: dict[str, Any] = {"http": target}
+    if statuses:
+        found["status"] = [int(one) for one in statuses.split() if one.isdigit()]
+    if body:
+        found["body"] = body
+    return found

@@ -1,4 +1,4 @@
-"""What a project without configuration runs: from its Procfile, else its Python entry point and package.json."""
+"""What a project without configuration runs: from its Procfile, an exported compose.yaml, or its sources."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from devtasks.inferring import node, procfile, python
+from devtasks.inferring import compose, node, procfile, python
 from devtasks.inferring.tree import Found, Tree
 
 
@@ -23,11 +23,13 @@ class Inference:
 def infer(root: Path) -> Inference:
     """What `root` would run.
 
-    A Procfile is the whole answer where there is one. Reads a bounded number of small files; never runs or
-    imports any, and never raises for what it finds in them.
+    A Procfile is the whole answer where there is one, and so is a compose.yaml that `export` wrote. Reads a
+    bounded number of small files; never runs or imports any, and never raises for what it finds in them.
     """
     tree = Tree(root)
     found = procfile.find(tree)
+    if found is None:
+        found = compose.find(tree)
     if found is None:
         backend = python.find(tree)
         found = node.find(tree, backend)

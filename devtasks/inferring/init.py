@@ -155,11 +155,13 @@ def _lines(inference: Inference, prefix: str) -> Iterator[str]:
 
 
 def _value(value: Any) -> str:
-    """A value of an inferred table as TOML: text, a number, a truth value, or a flat table of them."""
+    """A value of an inferred table as TOML: text, a number, a truth value, or a list or table of them."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int):
+    if isinstance(value, (int, float)):
         return str(value)
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_value, value)) + "]"
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{_key(key)} = {_value(one)}" for key, one in value.items()) + " }"
     return _text(value)
