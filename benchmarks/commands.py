@@ -1,4 +1,4 @@
-"""What a command costs: `inv --list`, `inv status` and `inv export`, beside a task that does nothing and the peers."""
+"""What a command costs: `inv --list`, `status` and `export`, beside a task that does nothing and the peers."""
 
 from __future__ import annotations
 

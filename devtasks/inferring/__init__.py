@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from devtasks.inferring import compose, node, procfile, python
 from devtasks.inferring.tree import Found, Tree
 
 
@@ -26,6 +25,8 @@ def infer(root: Path) -> Inference:
     A Procfile is the whole answer where there is one, and so is a compose.yaml that `export` wrote. Reads a
     bounded number of small files; never runs or imports any, and never raises for what it finds in them.
     """
+    from devtasks.inferring import compose, node, procfile, python  # an export needs the tree and none of these
+
     tree = Tree(root)
     found = procfile.find(tree)
     if found is None:
