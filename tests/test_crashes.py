@@ -33,9 +33,11 @@ needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="needs 
 CHUNKS = 3  # of each scene: what is tried on different workers
 
 
-@pytest.fixture
-def warm(stage: Stage) -> Warm:
-    return Warm(stage)
+@pytest.fixture(scope="module")
+def warm() -> Iterator[Warm]:
+    warm = Warm()
+    yield warm
+    warm.close()
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def points(verb: str, scene: str, stage: Stage, warm: Warm) -> list[Point]:
     if (verb, scene) not in _recorded:
         pair = Pair(stage, warm)
         SCENES[scene](pair)
-        _recorded[verb, scene] = record(pair.root, pair.name, [verb], stage.environ)
+        _recorded[verb, scene] = record(pair, [verb])
         pair.stop()
     return _recorded[verb, scene]
 
@@ -82,7 +84,7 @@ def test_killed_before_each_system_call(stage: Stage, warm: Warm, verb: str, sce
         pair = Pair(stage, warm)
         SCENES[scene](pair)
         try:
-            missed += not hit(pair.root, pair.name, point, [verb], stage.environ)
+            missed += not hit(pair, point, [verb])
             if next_ == "start":
                 pair.start()
             pair.stop()

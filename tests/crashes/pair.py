@@ -7,11 +7,11 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from toolbox import PROGRAMS, PYTHON, Being, Scratch, Stage, argv, eventually, stat
+from toolbox import PROGRAMS, PYTHON, REPOSITORY, Being, Scratch, Stage, argv, eventually, stat
 
 _numbers = itertools.count(1)
 
@@ -19,23 +19,28 @@ _numbers = itertools.count(1)
 class Warm:
     """Runs the program without its start-up, for all that is not itself under test."""
 
-    def __init__(self, stage: Stage) -> None:
-        self._child = stage.popen(
+    def __init__(self) -> None:
+        self._child = subprocess.Popen(
             [PYTHON, PROGRAMS / "warm.py"],
-            stage.folder,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             bufsize=1,
         )
 
-    def raw(self, root: Path, *words: str) -> tuple[int, str, str]:
-        """Exit code, output and errors."""
+    def raw(
+        self, stage: Stage, root: Path, *words: str, tracer: Sequence[str] | None = None
+    ) -> tuple[int, str, str]:
+        """Exit code, output and errors. `tracer`: a command line of strace that is put on it."""
         assert self._child.stdin is not None
         assert self._child.stdout is not None
-        self._child.stdin.write(json.dumps([str(root), words]) + "\n")
+        self._child.stdin.write(json.dumps([str(root), stage.environ, words, tracer]) + "\n")
         code, output, errors = json.loads(self._child.stdout.readline())
         return code, output, errors
+
+    def close(self) -> None:
+        self._child.communicate()
 
 
 class Pair:
@@ -48,7 +53,7 @@ class Pair:
         self.state = self.scratch.state
         self.pid_file = self.scratch.pid_file(self.name)
         self.stage = stage
-        self._warm = warm
+        self.warm = warm
         shutil.copy(PROGRAMS / "pair.sh", self.root)
         self.declare()
 
@@ -65,7 +70,7 @@ class Pair:
     # commands
 
     def raw(self, *words: str) -> tuple[int, str, str]:
-        return self._warm.raw(self.root, *words)
+        return self.warm.raw(self.stage, self.root, *words)
 
     def run(self, *words: str, expect: int = 0) -> dict[str, Any]:
         """Run a command, compare its exit code and return what it says in JSON."""

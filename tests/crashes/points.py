@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import re
 import signal
-import subprocess
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from toolbox import PYTHON
+from crashes.pair import Pair
 
 # What may change something that outlives the process. A shared object, a pipe end or a seek does not.
 _CALLS = (
@@ -55,12 +54,13 @@ class Point:
         return f"before {self.call} {self.path or ''} #{self.number}: {self.text}"
 
 
-def record(root: Path, service: str, words: Sequence[str], environ: Mapping[str, str]) -> list[Point]:
+def record(pair: Pair, words: Sequence[str]) -> list[Point]:
     """Run a command to its end; every call of it that changed a file of the project, a process or a cgroup."""
+    root, service = pair.root, pair.name
     log = root / ".strace"
-    command = ["strace", "-y", "-s", "40", "-e", f"trace=?{_CALLS}", "-o", str(log)]
-    done = _run(command, root, words, environ)
-    assert done.returncode == 0, (done.stdout, done.stderr)
+    tracer = ["strace", "-y", "-s", "40", "-e", f"trace=?{_CALLS}", "-o", str(log)]
+    code, output, errors = pair.warm.raw(pair.stage, root, *words, tracer=tracer)
+    assert code == 0, (output, errors)
     numbers: Counter[tuple[str, str | None]] = Counter()
     points = []
     for line in log.read_text(errors="replace").splitlines():
@@ -84,15 +84,15 @@ def record(root: Path, service: str, words: Sequence[str], environ: Mapping[str,
     return points
 
 
-def hit(root: Path, service: str, point: Point, words: Sequence[str], environ: Mapping[str, str]) -> bool:
+def hit(pair: Pair, point: Point, words: Sequence[str]) -> bool:
     """Run a command that is killed (-9) instead of making the call. False: it never came there."""
-    command = ["strace", "-e", f"trace={point.call}", "-o", "/dev/null"]
+    tracer = ["strace", "-e", f"trace={point.call}", "-o", "/dev/null"]
     if point.path is not None:
-        command += ["-P", str(root / point.path.format(service))]
-    command += ["-e", f"inject={point.call}:signal=KILL:when={point.number}"]
-    done = _run(command, root, words, environ)
-    assert done.returncode in (0, -signal.SIGKILL), (str(point), done)
-    return done.returncode != 0
+        tracer += ["-P", str(pair.root / point.path.format(pair.name))]
+    tracer += ["-e", f"inject={point.call}:signal=KILL:when={point.number}"]
+    done = pair.warm.raw(pair.stage, pair.root, *words, tracer=tracer)
+    assert done[0] in (0, -signal.SIGKILL), (str(point), done)
+    return done[0] != 0
 
 
 def chosen(points: Sequence[Point], *, everything: bool) -> list[Point]:
@@ -111,18 +111,3 @@ def chosen(points: Sequence[Point], *, everything: bool) -> list[Point]:
         if point is not None:
             picked.append(point)
     return picked
-
-
-def _run(
-    tracer: Sequence[str], root: Path, words: Sequence[str], environ: Mapping[str, str]
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*tracer, PYTHON, "-m", "devtasks", *words],
-        cwd=root,
-        env={**environ, "PYTHONDONTWRITEBYTECODE": "1"},  # each run makes the same calls
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
