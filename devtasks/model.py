@@ -250,6 +250,14 @@ Verdict = Literal["healthy", "unhealthy", "foreign", "unknown"]
 Condition = Literal["starting", "healthy", "unhealthy", "foreign", "unknown"]
 
 
+class LogLine(NamedTuple):
+    """One line of a service's log, printable. `at`: when it was written, as well as that is known."""
+
+    service: str
+    line: str
+    at: float | None = None  # seconds since the epoch
+
+
 # --- what was decided --------------------------------------------------------------------------------
 
 EvidenceKind = Literal["pid-file", "marker", "descendant", "cgroup", "session", "port", "pattern", "container"]

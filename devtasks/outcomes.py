@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from devtasks.model import Condition, Evidence, Rule
+from devtasks.model import Condition, Evidence, LogLine, Rule
 from devtasks.values import Row, Value
 
 if TYPE_CHECKING:
@@ -234,10 +234,24 @@ class ExplainReport(Value):
     explanations: tuple[Explanation, ...]
 
 
-class LogLines(Value):
-    """The last lines of the services' logs, as (service, line)."""
+class LogProblem(Value):
+    """Why a service's log is not shown. It is a failure when there is one that cannot be read."""
 
-    lines: tuple[tuple[str, str], ...]
+    service: str
+    detail: str
+    failure: bool
+
+
+class LogLines(Value):
+    """What the logs of `services` hold, in the order of time."""
+
+    lines: tuple[LogLine, ...]
+    services: tuple[str, ...] = ()
+    problems: tuple[LogProblem, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        return 1 if any(problem.failure for problem in self.problems) else 0
 
 
 class History(Value):

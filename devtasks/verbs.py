@@ -17,6 +17,7 @@ from devtasks.outcomes import (
     ExplainReport,
     Explanation,
     HealthReport,
+    LogLines,
     Ports,
     Processes,
     RejectedRow,
@@ -33,7 +34,6 @@ from devtasks.serving import known
 from devtasks.showing import Showing, command_line, rejected_row
 from devtasks.standing import stand
 from devtasks.store import exits
-from devtasks.store import logs as log_files
 from devtasks.store.state import State
 from devtasks.values import replace
 from devtasks.world import World, this_world
@@ -177,19 +177,20 @@ def ports(scope: Scope, names: tuple[str, ...], *, udp: bool) -> Ports:
     return Ports(project=scope.project.name, ports=survey(scope.observer, seen, claimed, udp=udp))
 
 
-def logs(scope: Scope, names: tuple[str, ...], *, lines: int) -> tuple[tuple[str, str], ...]:
-    """The last lines of each service's log, as (service, line)."""
-    scope.observer.reconcile()
-    services = select(scope.project, names)
-    if not any(service.contained for service in services):
-        return log_files.merged_tail(services, lines)
-    from devtasks.engines import contained
+def logs(
+    scope: Scope,
+    names: tuple[str, ...],
+    *,
+    lines: int | None = None,
+    since: float | None = None,
+    matches: Callable[[str], bool] | None = None,
+) -> LogLines:
+    """The last `lines` lines of each service's log (20; all, with `since`) that match, in the order of time."""
+    from devtasks.logview import LogView
 
-    tails = (
-        contained.logs(service, lines) if service.contained else log_files.merged_tail([service], lines)
-        for service in services
-    )
-    return tuple(line for tail in tails for line in tail)
+    scope.observer.reconcile()
+    view = LogView(select(scope.project, names), lines=lines, since=since, matches=matches)
+    return view.so_far(now=scope.world.now())
 
 
 # --- start -----------------------------------------------------------------------------------------------
@@ -504,8 +505,8 @@ def clean(scope: Scope, names: tuple[str, ...], *, older_than_days: float, dry_r
     """Remove what is stale: dead PID files, old logs, finished runs. Signals nothing."""
     from devtasks.tidying import Tidier
 
-    seen = scope.observer.observe() if names else scope.observe()
     services = select(scope.project, names)
+    seen = scope.observer.observe()
     running = tuple(Running(service=s.name, pid=m.process.pid) for s in services for m in seen.of(s.name))
     tidier = Tidier(scope.project, scope.world, scope.state, dry_run=dry_run)
     for service in services:

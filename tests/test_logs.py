@@ -186,14 +186,6 @@ def test_tail_of_nothing(path: Path) -> None:
     assert logs.tail(Path("a\0b"), 5) == ()
 
 
-def test_merged_in_the_order_of_the_services(tmp_path: Path) -> None:
-    project = project_at(tmp_path, "web", "api")
-    project.state_dir.mkdir()
-    (project.state_dir / "web.log").write_text("1\n2\n3\n")
-    (project.state_dir / "api.log").write_text("4\n")
-    assert logs.merged_tail(project.services, 2) == (("web", "2"), ("web", "3"), ("api", "4"))
-
-
 def test_nothing_printed_commands_the_terminal() -> None:
     assert logs.printable("\x1b[2J\x1b]0;title\x07") == r"\x1b[2J\x1b]0;title\x07"
     assert logs.printable("a\tb é 日本 🎉 …") == "a\tb é 日本 🎉 …"

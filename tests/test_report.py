@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from devtasks import outcomes
 from devtasks.errors import ConfigError, DevtasksError, UsageError
-from devtasks.model import Evidence, Rule
+from devtasks.model import Evidence, LogLine, Rule
 from devtasks.report import look, shapes, text, words
 from devtasks.report.look import Look, columns, look_for
 from devtasks.report.masking import masked
@@ -174,7 +174,13 @@ EXPLAINED = outcomes.ExplainReport(
         ),
     )
 )
-LOGS = outcomes.LogLines(lines=(("backend", "started"), ("frontend", HOSTILE), ("frontend", "")))
+LOGS = outcomes.LogLines(
+    lines=(
+        LogLine("backend", "started", 1_790_000_000.25),
+        LogLine("frontend", HOSTILE),
+        LogLine("frontend", ""),
+    )
+)
 RESTARTED = outcomes.RestartReport(ok=False, stop=replace(STOPPED, ok=True), start=STARTED)
 HAPPENED = outcomes.History(
     project="shop", events=(Event(service="backend", kind="kill", at=1.7e9, pid=4711, detail=HOSTILE),)

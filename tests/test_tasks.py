@@ -345,7 +345,7 @@ def asked(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], lis
     fake("health", outcomes.HealthReport(services=()))
     fake("show_processes", outcomes.Processes(project="p", services=(), rejected=()))
     fake("explain", outcomes.ExplainReport(explanations=()))
-    fake("logs", ())
+    fake("logs", outcomes.LogLines(lines=()))
 
     def run(line: str) -> list[Any]:
         seen.clear()
@@ -384,7 +384,10 @@ def asked(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], lis
         ("show-processes", ("show_processes", (), {})),
         ("explain --pid 12", ("explain", (), {"pid": 12, "port": None})),
         ("explain --port 80", ("explain", (), {"pid": None, "port": 80})),
-        ("logs-backend --lines 3", ("logs", ("backend",), {"lines": 3})),
+        (
+            "logs-backend --lines 3 --since 1970-01-02T00:00:00Z",
+            ("logs", ("backend",), {"lines": 3, "since": 86400.0, "matches": None}),
+        ),
         (
             "start-backend --port 8123 --host 0.0.0.0",
             ("start", ("backend",), {"timeout_seconds": None, "dry_run": False, "ports": [(8123,), ()]}),

@@ -84,6 +84,18 @@ def _lines(text: str) -> int:
     return _whole(text, 1, 100_000, "a number of lines")
 
 
+def _grep(text: str) -> str:
+    import warnings
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ValueError(f"a regular expression: {error}") from None
+    return text
+
+
 def _since(text: str) -> float:
     import time
 
@@ -138,6 +150,7 @@ FLAGS: Mapping[str, Flag] = {
     "keep_logs": Flag("Leave the log files where they are."),
     "older_than": Flag("Logs untouched for this many DAYS are stale (default 7).", "DAYS", _days),
     "lines": Flag("The last LINES of each service (default 20).", "LINES", _lines),
+    "grep": Flag("Only lines that match REGEX.", "REGEX", _grep),
     "since": Flag("Only what is newer: 10m, 2h, 3d, 14:30, 2026-11-22 or 2026-11-22T14:30.", "WHEN", _since),
     "follow": Flag("Go on showing what comes, until Ctrl-C."),
     "exit_code_from": Flag("End all when NAME ends, with its exit code.", "NAME", _name),
@@ -185,6 +198,7 @@ class Flags(Value):
     keep_logs: bool = False
     older_than: float = 7.0
     lines: int | None = None  # the verb's own number
+    grep: str | None = None
     since: float | None = None  # seconds since the epoch
     follow: bool = False
     exit_code_from: str | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from devtasks.command.options import Flags
 from devtasks.config import loading
 from devtasks.errors import UsageError
 from devtasks.model import Project
+from devtasks.observing import select
 from devtasks.report.output import Output
 from devtasks.values import Value, replace
 from devtasks.verbs import Scope
@@ -143,10 +144,6 @@ def _free_port(scope: Scope, call: Call) -> outcomes.Anything:
     )
 
 
-def _logs(scope: Scope, call: Call) -> outcomes.Anything:
-    return outcomes.LogLines(lines=verbs.logs(scope, call.names, lines=call.flags.lines or 20))
-
-
 def _monitor(scope: Scope, call: Call) -> outcomes.Anything:
     from devtasks.monitoring.command import monitor
 
@@ -165,7 +162,6 @@ _IN_A_PROJECT: Mapping[str, Callable[[Scope, Call], outcomes.Anything]] = {
     "explain": _explain,
     "ports": _ports,
     "free-port": _free_port,
-    "logs": _logs,
     "monitor": _monitor,
 }
 
@@ -233,6 +229,30 @@ def _history(call: Call, output: Output) -> int:
     return 0
 
 
+def _logs(call: Call, output: Output) -> int:
+    from devtasks.store.logs.grep import Grep
+
+    flags = call.flags
+    grep = Grep(flags.grep) if flags.grep is not None else None
+    matches = None if grep is None else grep.matches
+    with nullcontext() if grep is None else grep.watched():
+        with closing(verbs.scope(_project("logs", call), tell=output.tell, asker=call.asker)) as scope:
+            _check_names(call.names, scope.project)
+            if not flags.follow:
+                found = verbs.logs(scope, call.names, lines=flags.lines, since=flags.since, matches=matches)
+            chosen = select(scope.project, call.names)
+        if flags.follow:
+            from devtasks.command import following
+            from devtasks.logview import LogView
+
+            following.logs(LogView(chosen, lines=flags.lines, since=flags.since, matches=matches), output)
+            return 0
+    output.report(found)
+    for problem in found.problems:
+        output.remark(f"{problem.service}: {problem.detail}")
+    return found.exit_code
+
+
 def _export(call: Call) -> outcomes.ExportReport:
     from devtasks.export.command import export
 
@@ -242,7 +262,12 @@ def _export(call: Call) -> outcomes.ExportReport:
 
 
 # They report while they go on, and tell their own exit code.
-_RUNS_ON: Mapping[str, Callable[[Call, Output], int]] = {"up": _up, "top": _top, "history": _history}
+_RUNS_ON: Mapping[str, Callable[[Call, Output], int]] = {
+    "up": _up,
+    "top": _top,
+    "history": _history,
+    "logs": _logs,
+}
 
 
 def _init(call: Call) -> outcomes.Proposal:

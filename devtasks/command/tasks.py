@@ -154,7 +154,8 @@ VERBS = (
         topic=LOOK,
         help="Show the last lines of all logs.",
         one="Show the last lines of {service}'s log.",
-        flags=("only", "lines", "json", "color"),
+        flags=("only", "lines", "since", "grep", "follow", "json", "color"),
+        helps={"lines": "The last LINES of each service (default 20; with --since all)."},
     ),
     Verb(
         name="history",

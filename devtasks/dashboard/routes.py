@@ -81,7 +81,7 @@ async def logs(api: Api, request: Request) -> Response:
     lines = requests.number(requests.query(request, ("lines",)), "lines", default=200, most=MOST_LINES)
     names = tuple(service.name for service in api.named(request))
     found = await api.actor.look(lambda scope: verbs.logs(scope, names, lines=lines))
-    return answer(views.report(outcomes.LogLines(lines=found)))
+    return answer(views.report(found))
 
 
 async def ports(api: Api, request: Request) -> Response:

@@ -156,13 +156,12 @@ class Monitor:
                 run = standing.run or self._recorded(one.service, standing.main, seen)
                 self._take_up(one, run, standing.main, wanted)
             return
-        if standing.standing == "elsewhere":
+        if standing.standing not in ("absent", "orphaned"):
             return
         last = self._state.last_run(one.name)
         if last is None or last.boot != self._world.boot or last.namespace != self._world.namespace:
             return
-        # A runner alone either begins a run or is about to leave: then its main process was recorded
-        if last.main is None and (last.nonce != one.own or standing.standing == "beginning"):
+        if last.main is None and last.nonce != one.own:
             return
         one.run, one.main = last, last.main
         if not self._is_wanted(one, wanted.get(one.name), adopting=True):
@@ -171,8 +170,6 @@ class Monitor:
             one.phase = "failed"
         elif one.budget.next_at is not None and last.nonce == one.own:
             one.phase = "waiting"
-        elif last.exit_code is None and last.main is not None:
-            self._begin_ending(one)  # its runner may be about to write it down
         else:
             lived = last.ended_at - last.started_at if last.ended_at is not None else None
             self._exited(one, last.exit_code, lived)

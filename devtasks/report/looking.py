@@ -233,12 +233,9 @@ def explain(report: outcomes.ExplainReport, look: Look) -> list[str]:
 
 
 def logs(report: outcomes.LogLines, look: Look) -> list[str]:
-    services = list(dict.fromkeys(service for service, _ in report.lines))
-    if not services:
-        return ["no log lines"]
-    width = max(map(len, services))
-    labels = {name: look.label(f"{name:<{width}}", number) for number, name in enumerate(services)}
-    return [
-        f"{labels[service]} {forge.quoted(printable(line), look).strip()}".rstrip()
-        for service, line in report.lines
-    ]
+    from devtasks.report.logs import Lines
+
+    shown = list(dict.fromkeys(one.service for one in report.lines))
+    if not shown:
+        return [] if report.problems else ["no log lines"]
+    return Lines(look, report.services or shown, shown=shown).of(report.lines)

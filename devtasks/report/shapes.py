@@ -8,6 +8,7 @@ from typing import Any
 
 from devtasks import outcomes
 from devtasks.errors import ConfigError, DevtasksError
+from devtasks.model import LogLine
 from devtasks.report import foreign
 from devtasks.store.events import Event
 from devtasks.store.logs import printable
@@ -38,6 +39,11 @@ def render_error(error: DevtasksError) -> str:
 def render_event(event: Event) -> str:
     """One event as a line of JSON by itself, for who follows."""
     return _line({"version": VERSION, **_event(event)})
+
+
+def render_log_line(line: LogLine) -> str:
+    """One line of a log by itself, with the version: where they are followed."""
+    return _line({"version": VERSION, **_log_line(line)})
 
 
 def _line(whole: Shape) -> str:
@@ -71,7 +77,7 @@ def _shape(outcome: outcomes.Anything) -> Shape:
         case outcomes.ExplainReport():
             return _explain(outcome)
         case outcomes.LogLines():
-            return {"lines": [{"service": service, "line": foreign(line)} for service, line in outcome.lines]}
+            return _log_lines(outcome)
         case outcomes.History():
             return {"project": outcome.project, "events": [_event(event) for event in outcome.events]}
         case outcomes.Ports():
@@ -371,3 +377,14 @@ def _text(text: str | None) -> str | None:
 def _number(value: float | None, digits: int = 3) -> float | None:
     """Rounded to what anybody can use; what is no number is not known."""
     return round(value, digits) if value is not None and math.isfinite(value) else None
+
+
+def _log_lines(found: outcomes.LogLines) -> Shape:
+    return {
+        "lines": [_log_line(line) for line in found.lines],
+        "problems": [{"service": one.service, "detail": foreign(one.detail)} for one in found.problems],
+    }
+
+
+def _log_line(line: LogLine) -> Shape:
+    return {"service": line.service, "line": foreign(line.line), "at": _number(line.at)}

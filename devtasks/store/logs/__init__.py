@@ -8,7 +8,7 @@ from devtasks.store.logs.files import files, stale_logs
 from devtasks.store.logs.opening import end_of, open_log
 from devtasks.store.logs.reader import LogWatch, since
 from devtasks.store.logs.rotation import can_rotate
-from devtasks.store.logs.tail import merged_tail, tail
+from devtasks.store.logs.tail import tail
 from devtasks.store.logs.text import printable
 
 __all__ = [
@@ -16,7 +16,6 @@ __all__ = [
     "can_rotate",
     "end_of",
     "files",
-    "merged_tail",
     "open_log",
     "printable",
     "since",

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from devtasks.store import statedir
-from devtasks.store.logs.logfile import Busy
+from devtasks.store.logs.logfile import Busy, LogFile
 from devtasks.store.logs.reader import Reader
 from devtasks.store.logs.text import Lines
 from devtasks.world.notices import open_notices
@@ -53,6 +53,10 @@ class Follower:
         if self._notices is None:
             return _BLIND_SECONDS
         return _WAITING_SECONDS if self._blind else _WATCHED_SECONDS
+
+    def begun(self) -> dict[str, tuple[LogFile, int] | None]:
+        """Of each service's log, where it goes on: what is before that position was there already."""
+        return {tap.name: tap.reader.place for tap in self._taps}
 
     def poll(self) -> list[tuple[str, str]]:
         """What came since, as (service, line), printable, in the order of each log. Never blocks, never raises.

@@ -6,9 +6,9 @@ import contextlib
 import os
 from pathlib import Path
 
-from devtasks.store.logs.logfile import LogFile, names, patiently, rotated
+from devtasks.store.logs.logfile import LogFile, names, rotated
 from devtasks.store.logs.rotation import is_copy
-from devtasks.store.logs.tail import last_lines
+from devtasks.store.logs.tail import last_lines, whole_lines_end
 from devtasks.store.logs.text import Lines
 
 CHUNK_BYTES = 256 * 1024
@@ -18,9 +18,9 @@ _WATCH_BYTES = 1024 * 1024  # as much as one look of a LogWatch reads
 class Reader:
     """The bytes of one log in the order in which they were written, each once.
 
-    It begins at `position` of the present log, by default at its end; with `lines`, that many lines before its
-    end; where there is no log yet, at its beginning. A log that was truncated or replaced is read from its new
-    beginning.
+    It begins at `position` of the present log, by default behind its last whole line; with `lines`, that many
+    lines before its end; where there is no log yet, at its beginning. A log that was truncated or replaced is read
+    from its new beginning.
     """
 
     def __init__(self, path: Path, position: int | None = None, *, lines: int = 0) -> None:
@@ -33,7 +33,7 @@ class Reader:
             try:
                 begin = position
                 if begin is None:
-                    begin = last_lines(log, lines)[0] if lines else patiently(log.end)
+                    begin = last_lines(log, lines)[0] if lines else whole_lines_end(log)
             except BaseException:
                 log.close()
                 raise
@@ -44,6 +44,11 @@ class Reader:
     def file(self) -> tuple[int, int] | None:
         """Device and inode of what is being read."""
         return None if self._log is None else self._log.file
+
+    @property
+    def place(self) -> tuple[LogFile, int] | None:
+        """What is being read, and the position up to which it was."""
+        return None if self._log is None else (self._log, self._position)
 
     def close(self) -> None:
         if self._log is not None:

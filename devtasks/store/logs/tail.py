@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from devtasks.model import Service
 from devtasks.store.logs.logfile import LogFile, patiently
 from devtasks.store.logs.text import shown
 
@@ -28,11 +27,6 @@ def tail(path: Path, lines: int) -> tuple[str, ...]:
         return ()
 
 
-def merged_tail(services: Iterable[Service], lines: int) -> tuple[tuple[str, str], ...]:
-    """The last `lines` lines of each service as (name, line), in the order of the services."""
-    return tuple((service.name, line) for service in services for line in tail(service.log_file, lines))
-
-
 def last_lines(log: LogFile, lines: int) -> tuple[int, list[bytes]]:
     """The last `lines` lines as they are, at most the last 8 MiB, and the position at which they begin."""
     end = position = patiently(log.end)
@@ -51,6 +45,15 @@ def last_lines(log: LogFile, lines: int) -> tuple[int, list[bytes]]:
         found.pop()  # the end of the last line, not a line
     found = found[-lines:] if lines else []
     return end - sum(len(line) + 1 for line in found) + (not ended and bool(found)), found
+
+
+def whole_lines_end(log: LogFile) -> int:
+    """The position behind the last line that is ended; of a line that is longer than 64 KiB, that of its end."""
+    end = patiently(log.end)
+    block = next(blocks_backwards(log, end), b"")
+    if b"\n" in block or len(block) == end:
+        return end - len(block) + block.rfind(b"\n") + 1
+    return end
 
 
 def blocks_backwards(log: LogFile, end: int) -> Iterator[bytes]:
