@@ -9,7 +9,7 @@ import argparse
 import resource
 import sys
 
-from benchmarks import commands, memory, observation, ports, stopping, table
+from benchmarks import commands, dashboard, memory, observation, ports, stopping, table
 from benchmarks.readings import Row
 from benchmarks.scene import BenchmarkFailed, Scene, raise_on_signals
 from devtasks.errors import DevtasksError
@@ -20,6 +20,7 @@ MEASUREMENTS = {
     "stopping": stopping.measure,
     "memory": memory.measure,
     "ports": ports.measure,
+    "dashboard": dashboard.measure,
 }
 
 

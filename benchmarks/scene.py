@@ -88,8 +88,8 @@ class Scene:
             with undisturbed():
                 self.devtasks(folder, "force-clean")
 
-    def devtasks(self, folder: Path, task: str) -> None:
-        self.run([sys.executable, "-m", "devtasks", task], folder)
+    def devtasks(self, folder: Path, *words: str) -> None:
+        self.run([sys.executable, "-m", "devtasks", *words], folder)
 
     @contextmanager
     def scope(self, folder: Path) -> Iterator[verbs.Scope]:

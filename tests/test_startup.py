@@ -30,6 +30,7 @@ NOT_TO_LIST = {
     *("world", "programs", "report", "store", "ownership"),
 }
 NOT_TO_LOOK = {
+    *("dashboard", "dashboard.command"),
     *("starting", "stopping", "ending", "launching", "readying", "probes", "tidying", "inferring", "guarding"),
     *("command.cli", "command.completion", "config.envfile", "config.suggest", "store.locks", "ports", "shutdown"),
     *("report.acting", "report.shapes", "report.masking", "programs.bystanders", "programs.literals"),

@@ -27,12 +27,14 @@ from devtasks.model import Match, Project
 from devtasks.observing import Observation
 from devtasks.observing import select as selected
 from devtasks.outcomes import Processes, Status
+from devtasks.ownership import split_marker
 from devtasks.showing import Showing
 from devtasks.verbs import Scope
 from devtasks.world import Handle
 
-TICK_SECONDS = 0.1  # while somebody watches
+TICK_SECONDS = 0.15  # while somebody watches
 LOOK_SECONDS = 2.0  # as old as an observation may get
+RESOURCES_SECONDS = 1.9  # of every look that is due, not of those between
 METER_SECONDS = 1.0
 PINNED = 48  # processes whose end is heard of at once
 
@@ -105,6 +107,7 @@ class Lookout(threading.Thread):
         self._pins: dict[int, Handle] = {}  # by descriptor
         self._runners: set[int] = set()  # our own children, to be reaped
         self._told: Mapping[str, Any] = {}  # what was published last
+        self._told_at: tuple[float, Mapping[str, str]] | None = None  # which look that was, and what was under way
         self._told_resources = 0.0
         self._marks: tuple[object, ...] = ()
         self._looked = float("-inf")
@@ -175,7 +178,7 @@ class Lookout(threading.Thread):
         if self._hub.watched():
             self._tell(sight)
         else:
-            self._told = {}
+            self._told, self._told_at = {}, None
             self._news.forget()
 
     def _fresh(self, scope: Scope) -> Observation:
@@ -185,8 +188,7 @@ class Lookout(threading.Thread):
         seen = self._seen
         if seen is not None and not self._stale and marks == self._marks and now - self._looked < LOOK_SECONDS:
             newer, arrived = scope.observer.newer(seen)
-            ours = any(isinstance(newer.judge.verdict(pid), Match) for pid in arrived)
-            if not ours and not any(newer.table.processes[pid].runner for pid in arrived):
+            if not any(_concerns(newer, pid) for pid in arrived):
                 self._seen = newer
                 return newer
         opened = self._marks[:1] != marks[:1]
@@ -250,16 +252,26 @@ class Lookout(threading.Thread):
     # --- telling ------------------------------------------------------------------------------------------
 
     def _tell(self, sight: Sight) -> None:
-        now = time.monotonic()
-        told = views.services(sight.status(), sight.scope.project, self._actions())
-        lasting = views.lasting(told)
-        if lasting != self._told:
-            self._told = lasting
-            self._hub.publish("services", told)
-        if now - self._told_resources >= LOOK_SECONDS:
-            self._told_resources = now
-            self._hub.publish("resources", views.resources(told, sight.scope.world.now()))
+        told_at = (self._looked, self._actions())
+        if told_at != self._told_at:
+            self._told_at = told_at
+            told = views.services(sight.status(), sight.scope.project, told_at[1])
+            lasting = views.lasting(told)
+            if lasting != self._told:
+                self._told = lasting
+                self._hub.publish("services", told)
+            if self._looked - self._told_resources >= RESOURCES_SECONDS:
+                self._told_resources = self._looked
+                self._hub.publish("resources", views.resources(told, sight.scope.world.now()))
         self._news.tell(sight.scope, history=self._marks[-1:])
+
+
+def _concerns(seen: Observation, pid: int) -> bool:
+    """Whether a process is ours, or the runner of something of ours."""
+    row = seen.table.processes[pid]
+    if row.runner and split_marker(row.marker)[0] == seen.project.digest:
+        return True
+    return isinstance(seen.judge.verdict(pid), Match)
 
 
 def _stat(path: os.PathLike[str]) -> tuple[int, int, int] | None:
