@@ -19,6 +19,16 @@ def check(
 ) -> tuple[HealthRow, ...]:
     """One row a service. `timeout_seconds` replaces each probe's own timeout."""
     chosen = tuple(services)
+    inside = [service for service in chosen if service.contained and service.health is None]
+    if inside:
+        from devtasks.engines import contained
+
+        asked = [service for service in chosen if service not in inside]
+        rows = {
+            row.name: row
+            for row in (*check(observer, seen, asked, timeout_seconds), *map(contained.health, inside))
+        }
+        return tuple(rows[service.name] for service in chosen)
     answers = _answers(observer, seen, chosen, timeout_seconds)
     doubtful = [service for service in chosen if answers[service.name].state == "foreign"]
     if doubtful:  # a worker that came after the look is somebody else to it

@@ -142,6 +142,35 @@ def test_a_compose_service(scratch, engine):
     }
 
 
+def test_an_engine_without_compose(scratch, engine):
+    scratch.declare({"mail": {"compose": "mail"}})
+    engine.mode("composeless")
+    report = scratch.run("start", expect=1)["services"][0]
+    assert "docker has no compose" in report["detail"]
+    assert "docker-compose-plugin" in report["hint"]
+
+
+def test_health_is_the_engines(scratch, engine):
+    engine.create("db", health="healthy")
+    scratch.declare({"db": {"container": "db"}})
+    row = scratch.run("health", expect=1)["services"][0]
+    assert (row["health"], row["probe"]) == ("unhealthy", "engine")
+    scratch.run("start")
+    assert scratch.run("health")["services"][0]["health"] == "healthy"
+    scratch.run("stop")
+
+
+def test_an_export_leaves_containers_to_their_engine(scratch, engine):
+    scratch.declare({"db": {"container": "db"}, "web": {"command": "serve", "depends_on": ["db"]}})
+    report = scratch.run("export", "--to", "procfile", "--output", str(scratch.root / "out"))
+    db, web = report["services"]
+    assert any(one["key"] == "container" for one in db["unmapped"])
+    assert "db" not in (scratch.root / "out" / "Procfile").read_text().splitlines()[-1]
+    assert any(one["key"] == "depends_on" for one in web["unmapped"])
+    refused = scratch.run("export", "db", "--to", "procfile", expect=2)
+    assert "is a container already" in refused["error"]["message"]
+
+
 def test_a_port_that_the_kernel_passes_on(scratch, engine):
     """Nobody is seen to listen where docker works without its proxy."""
     port = free_port()

@@ -34,7 +34,7 @@ NOT_TO_LOOK = {
     *("starting", "stopping", "ending", "launching", "readying", "probes", "tidying", "inferring", "guarding"),
     *("command.cli", "command.completion", "config.envfile", "config.suggest", "store.locks", "ports", "shutdown"),
     *("report.acting", "report.shapes", "report.masking", "programs.bystanders", "programs.literals"),
-    *("world.portable", "serving.command"),
+    *("world.portable", "serving.command", "remote", "engines", "config.hosts", "config.container"),
     *(
         "recording",
         "phrases",

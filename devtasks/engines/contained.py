@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 
 from devtasks.asking.hosts import bracketed, reachable
 from devtasks.engines.engine import Engine, Engines, told
 from devtasks.engines.state import Container
 from devtasks.errors import DevtasksError, Interrupted
-from devtasks.model import Evidence, Project, Service
-from devtasks.outcomes import Outcome, ProcessGroup, ProcessRow, ServiceStatus, Started, Stopped
+from devtasks.model import Condition, Evidence, Project, Service
+from devtasks.outcomes import HealthRow, Outcome, ProcessGroup, ProcessRow, ServiceStatus, Started, Stopped
 from devtasks.probes import Readiness
 from devtasks.store.logs import printable
 from devtasks.values import replace
@@ -64,6 +65,25 @@ def _detail(service: Service, found: Container) -> str | None:
         if found.word in ("exited", "stopped", "created", "configured")
         else f"{told(service)} is {found.word}"
     )
+
+
+def health(service: Service) -> HealthRow:
+    """What the container's own health check says, or whether it runs."""
+    began = time.monotonic()
+    condition: Condition
+    try:
+        _, found = engines().find(service)
+    except DevtasksError as error:
+        condition, detail = "unknown", _whole(error)
+    else:
+        if found is None or not found.running:
+            condition, detail = "unhealthy", f"{told(service)} does not run"
+        elif found.health is None:
+            condition, detail = "healthy", f"{told(service)} runs; it has no health check"
+        else:
+            condition, detail = found.health, f"the health check of {told(service)}"
+    seconds = time.monotonic() - began
+    return HealthRow(name=service.name, health=condition, probe="engine", seconds=seconds, detail=detail)
 
 
 def processes(service: Service) -> ProcessGroup:

@@ -21,8 +21,7 @@ _AWAY = (  # how docker and podman say that nobody is there to answer
     r"unable to connect to podman|permission denied while trying to connect|failed to connect to the docker api"
 )
 _NO_COMPOSE = (
-    r"compose.{0,3} is not a docker command|unknown shorthand flag|"
-    r"unrecognized command .*compose|looking up compose"
+    r"is not a docker command|unknown (shorthand )?flag|unknown command|unrecognized command|looking up compose"
 )
 _NONE_SUCH = r"no such (object|container|service)|no container with name|no such service"
 
@@ -209,7 +208,9 @@ def _hint(name: str) -> str:
 
 
 def _last(text: str) -> str:
-    return next((line.strip()[:300] for line in reversed(text.splitlines()) if line.strip()), "")
+    """What an engine complained of: the line that says so, else its last one."""
+    lines = [line.strip()[:300] for line in text.splitlines() if line.strip()]
+    return next((line for line in lines if line.lower().startswith("error")), lines[-1] if lines else "")
 
 
 __all__ = ["ENGINES", "Away", "Engine", "Engines", "told"]

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from devtasks.model import Service
 from devtasks.outcomes import State
@@ -14,7 +14,11 @@ from devtasks.values import Value
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}"
 _ID = r"[0-9a-f]{12,64}"
-_HEALTH = {"healthy": "healthy", "unhealthy": "unhealthy", "starting": "starting"}
+_HEALTH: Mapping[str, Literal["healthy", "unhealthy", "starting"]] = {
+    "healthy": "healthy",
+    "unhealthy": "unhealthy",
+    "starting": "starting",
+}
 # Of docker, and of podman: configured, initialized, stopped, stopping, too.
 _STATES: Mapping[str, State] = {
     "running": "running",
@@ -38,7 +42,9 @@ class Container(Value):
     name: str
     state: State
     word: str  # the engine's own for the state
-    health: str | None  # healthy, unhealthy, starting; None without a health check
+    health: (
+        Literal["healthy", "unhealthy", "starting"] | None
+    )  # healthy, unhealthy, starting; None without a health check
     started_at: float | None  # seconds since the epoch
     exit_code: int | None
     restarts: int

@@ -74,9 +74,30 @@ def make(
     """
     module = _module(target)
     ledger = Ledger()
-    files, commands = module.export(project, around, ledger)
-    ledger.settle(project, module.TITLE)
+    rest = _without_containers(project, ledger)
+    files, commands = module.export(rest, around, ledger)
+    ledger.settle(rest, module.TITLE)
     return writing.pages(files, ledger, target=target, project=slug(project.name)), ledger, commands
+
+
+def _without_containers(project: Project, ledger: Ledger) -> Project:
+    """The services that are processes: a container is run by its engine already. Raises where none is left."""
+    inside = {service.group for service in project.services if service.contained}
+    if not inside:
+        return project
+    kept = []
+    for service in project.services:
+        if service.contained:
+            key = "container" if service.container else "compose"
+            ledger.cannot(service, key, "not exported: it is a container already, and its engine runs it")
+            continue
+        if inside.intersection(service.depends_on):
+            names = ", ".join(name for name in service.depends_on if name in inside)
+            ledger.cannot(service, "depends_on", f"{names} is not exported, and has to be there first")
+        kept.append(replace(service, depends_on=tuple(name for name in service.depends_on if name not in inside)))
+    if not kept:
+        raise UsageError(f"nothing can be exported: {', '.join(sorted(inside))} is a container already")
+    return replace(project, services=tuple(kept))
 
 
 def _module(target: str) -> ModuleType:

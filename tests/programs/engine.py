@@ -1,7 +1,8 @@
 """A container engine's command line, for what no engine here can run: `docker` or `podman`, as it is called.
 
 Its containers are rows of $ENGINE_STATE/NAME.json, and one that runs is a process that nobody may signal but this
-program. $ENGINE_STATE/mode makes it misbehave: away, hang, babble, flood, deaf (it stops nothing).
+program. $ENGINE_STATE/mode makes it misbehave: away, hang, babble, flood, deaf (it stops nothing),
+composeless.
 """
 
 import json
@@ -73,6 +74,8 @@ if mode == "flood":
 
 words = sys.argv[1:]
 composed = words[:1] == ["compose"]
+if composed and mode == "composeless":
+    sys.exit("unknown flag: --all\nSee 'docker --help'")
 if composed:
     words = words[1:]
 name = words[-1]
