@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
-from devtasks.model import Condition, HealthProbe, Process
+from devtasks.model import Condition, HealthProbe, Process, Service
+from devtasks.outcomes import RestartStatus
 from devtasks.store.watching import MonitorBeat, ServiceBeat
 
 _SILENT_SECONDS = 15.0  # a monitor writes every five; one that is stopped or starved knows nothing
@@ -33,6 +34,31 @@ class LastWord:
             lives = row is not None and not row.gone and row.start == monitor.identity.start
             here = (monitor.identity.boot, monitor.identity.namespace) == (boot, namespace)
             self._watches = here and lives and abs(now - monitor.at) <= _SILENT_SECONDS
+
+    def knows(self, service: str) -> bool:
+        """Whether a monitor ever said something of it."""
+        return service in self._services
+
+    def restarts(self, service: Service, nonce: str | None) -> tuple[int, RestartStatus | None]:
+        """How often the run `nonce`, its last, was started again, and what is known of the budget.
+
+        What was given up stays so when the monitor leaves; what it was about to do does not.
+        """
+        beat = self._services.get(service.name)
+        if beat is None or nonce is None or beat.nonce != nonce:
+            return 0, None
+        policy = service.restart
+        return beat.restarts, RestartStatus(
+            policy=policy.policy,
+            max=policy.max,
+            window_seconds=policy.window_seconds,
+            left=beat.left,
+            next_at=beat.next_restart_at if self._watches else None,
+            waits_for=beat.blocked if self._watches else None,
+            failed=beat.failed,
+            failed_until=beat.failed_until,
+            cause=beat.cause,
+        )
 
     def on(self, service: str, probe: HealthProbe, nonce: str | None) -> tuple[Condition, str | None]:
         """The condition of the run `nonce`, and a line about it where it is not well. unknown: nobody knows."""

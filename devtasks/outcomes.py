@@ -28,6 +28,20 @@ class Holder(Value):
     cwd: str | None
 
 
+class RestartStatus(Value):
+    """What a monitor did about a service, and will do. Moments are in seconds since the epoch."""
+
+    policy: str
+    max: int
+    window_seconds: float
+    left: int  # restarts that may follow at once
+    next_at: float | None  # of a restart that was decided, while somebody watches
+    waits_for: str | None  # what it depends on, and is not ready
+    failed: bool  # restarting was given up
+    failed_until: float | None  # None while failed: until someone starts it
+    cause: str | None  # why it ended last, in lines
+
+
 class ServiceStatus(Value):
     name: str
     state: State
@@ -41,6 +55,7 @@ class ServiceStatus(Value):
     processes: int
     holder: Holder | None
     detail: str | None = None  # one line for people: why it is stale, failed, foreign …
+    restart: RestartStatus | None = None  # None: nobody watches, or has watched, it
 
 
 class Status(Value):

@@ -17,10 +17,12 @@ from devtasks.outcomes import (
     ProcessGroup,
     ProcessRow,
     RejectedRow,
+    RestartStatus,
     ServiceStatus,
     State,
     Status,
 )
+from devtasks.phrases import duration
 from devtasks.planning import roots
 from devtasks.standing import Stand, stand
 from devtasks.store import logs
@@ -72,6 +74,9 @@ class Showing:
         health, ailment = self._health(service, standing)
         if health == "unhealthy" and state == "running":
             state = "unhealthy"
+        restarts, restart = self._restarts(service, standing)
+        if restart is not None:
+            state, detail = _told_of_restarts(state, detail, restart, self._world.now())
         main = standing.main
         pids = [match.process.pid for match in matches]
         sizes = self._meter.rss_bytes
@@ -82,18 +87,34 @@ class Showing:
             pid=main.pid if main is not None else None,
             ports=service.ports,
             uptime_seconds=self._world.now() - self._world.started_at(main) if main is not None else None,
-            restarts=0,
+            restarts=restarts,
             cpu_percent=self._meter.trees.get(service.name),
             rss_bytes=sum(sizes[pid] for pid in pids if pid in sizes) if pids else None,
             processes=len(pids),
             holder=holder,
             detail=detail or ailment,
+            restart=restart,
         )
 
     def _health(self, service: Service, standing: Stand) -> tuple[Condition | None, str | None]:
         """What a monitor knows of it, and what is wrong. None: nobody wants it asked, or it does not run."""
         if service.health is None or standing.main is None:
             return None, None
+        run = standing.run
+        return self._heard().on(service.name, service.health, run.nonce if run is not None else None)
+
+    def _restarts(self, service: Service, standing: Stand) -> tuple[int, RestartStatus | None]:
+        """What a monitor did about its ends, unless somebody stopped it since."""
+        heard = self._heard()
+        if not heard.knows(service.name):
+            return 0, None
+        wanted = self._observer.state.watching.wanted().get(service.name)
+        if wanted is not None and not wanted.wanted:
+            return 0, None
+        run = standing.run if standing.main is not None else self._observer.state.last_run(service.name)
+        return heard.restarts(service, run.nonce if run is not None else None)
+
+    def _heard(self) -> LastWord:
         if self._last_word is None:
             from devtasks.lastword import LastWord
 
@@ -105,8 +126,7 @@ class Showing:
                 namespace=table.namespace,
                 now=self._world.now(),
             )
-        run = standing.run
-        return self._last_word.on(service.name, service.health, run.nonce if run is not None else None)
+        return self._last_word
 
     def _state(self, service: Service, standing: Stand, holder: Holder | None) -> tuple[State, str | None]:
         reading = self._seen.pid_files[service.name]
@@ -254,6 +274,25 @@ class Showing:
 
     def _row(self, pid: int) -> Process | None:
         return self._seen.table.processes.get(pid) or self._world.reread([pid]).get(pid)
+
+
+def _told_of_restarts(
+    state: State, detail: str | None, restart: RestartStatus, now: float
+) -> tuple[State, str | None]:
+    """State and detail of a service with what a monitor did about it."""
+    down = state in ("stopped", "stale", "orphaned")
+    why = "; ".join(line for line in (restart.cause or "").splitlines() if not line.startswith("  |"))
+    if restart.failed and (down or state in ("running", "unhealthy")):
+        until = restart.failed_until
+        again = f"; next attempt in {duration(max(0.0, until - now))}" if until is not None else ""
+        return "failed" if down else state, f"{why}{again}"
+    if down and restart.waits_for is not None:
+        return state, f"{why}; it waits for {restart.waits_for}, which it depends on"
+    if down and restart.next_at is not None:
+        return state, f"{why}; restarting in {duration(max(0.0, restart.next_at - now))}"
+    if state == "running" and detail is None and why:
+        return state, f"restarted: {why}"
+    return state, detail
 
 
 def rejected_row(world: World, item: Rejection) -> RejectedRow:

@@ -35,7 +35,7 @@ def stand(seen: Observation, service: Service) -> Stand:
     matches = seen.of(service.name)
     open_runs = [run for run in seen.runs if run.service == service.name and run.ended_at is None]
     if not matches:
-        if seen.idle_runners(service.name):
+        if any(_begins(runner, seen) for runner in seen.idle_runners(service.name)):
             return Stand(standing="beginning")
         return Stand(standing="elsewhere" if service.name in seen.elsewhere else "absent")
     by_pid = {match.process.pid: match for match in matches}
@@ -73,3 +73,9 @@ def _unrecorded(
         if row.pid in marked and row.pid == row.session and nonce not in remembered:
             return row
     return None
+
+
+def _begins(runner: Process, seen: Observation) -> bool:
+    """Whether an idle runner is about to launch its run; one that has done so is about to leave."""
+    nonce = (runner.marker or "").rpartition("/")[2]
+    return all(run.main is None for run in seen.runs if run.nonce == nonce)

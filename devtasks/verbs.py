@@ -267,6 +267,7 @@ def _end(
     dry_run: bool,
     logs_too: bool,
 ) -> StopReport:
+    from devtasks.monitoring import claim
     from devtasks.stopping import Stopper
 
     began = scope.world.monotonic()
@@ -288,6 +289,9 @@ def _end(
     groups: list[tuple[Service | str, ...]] = [(*services, *forgotten)]
     if not force:
         groups = [*reversed(levels(services)), forgotten]
+    watching = claim.name(scope.project)
+    if watching in forgotten:  # first of all, so that it sees nobody end
+        groups = [(watching,), *(tuple(one for one in group if one != watching) for group in groups)]
     reports = []
     for group in filter(None, groups):
         ours, theirs = _apart(group)
@@ -303,6 +307,8 @@ def _end(
         seen = ended.observation
         if ended.interrupted is not None:
             raise ended.interrupted
+    if not names and not dry_run:
+        claim.tidy(scope.project, logs_too=logs_too)
     order = {name: at for at, name in enumerate((*(s.name for s in services), *forgotten))}
     reports.sort(key=lambda report: order[report.name])
     return StopReport(

@@ -17,12 +17,12 @@ class Changes:
     """Calls `changed` in the loop's thread when something may be new; without inotify, look when it is due."""
 
     def __init__(self, project: Project, loop: Loop, state: State, changed: Callable[[], None]) -> None:
-        self._folder = project.state_dir
+        self._path = project.state_dir
         self._loop = loop
         self._state = state
         self._changed = changed
         self._notices: Notices | None = None
-        self._inode: int | None = None
+        self._folder: int | None = None  # its number: another one was made anew
         self._version: object = None
         self._looked_at = -math.inf
         self.renew()
@@ -41,13 +41,13 @@ class Changes:
 
     def renew(self) -> None:
         """Watch the folder that is there now: it may have been deleted and made again."""
-        inode = self._present()
-        if inode == self._inode and (inode is None or self._notices is not None):
+        inode = self.present()
+        if inode == self._folder and (inode is None or self._notices is not None):
             return
         self.close()
-        self._inode = inode
+        self._folder = inode
         notices = open_notices()
-        if notices is not None and not notices.folder(self._folder, written=True):
+        if notices is not None and not notices.folder(self._path, written=True):
             notices.close()
             notices = None
         self._notices = notices
@@ -66,8 +66,9 @@ class Changes:
             self._notices.drain()
         self._changed()
 
-    def _present(self) -> int | None:
+    def present(self) -> int | None:
+        """The number of the folder that is there now."""
         try:
-            return self._folder.stat().st_ino
+            return self._path.stat().st_ino
         except OSError:
             return None

@@ -115,6 +115,16 @@ def let_launches_finish(project: Project, services: Iterable[Service]) -> None:
             pass
 
 
+def tidy(project: Project, *, logs_too: bool) -> None:
+    """Remove what a monitor left that was killed, with `logs_too` its log as well; nothing while one watches."""
+    if not is_watched(project):
+        path = pid_file(project)
+        pidfile.remove_if_unchanged(path, pidfile.read(path, statedir.owners(project.root)))
+        if logs_too:
+            with contextlib.suppress(OSError):
+                log_file(project).unlink()
+
+
 def _lock(project: Project) -> Path:
     # no service's lock is called that: their names begin with a letter
     return project.state_dir / "-watching.lock"

@@ -30,6 +30,7 @@ from devtasks.standing import stand
 from devtasks.starting import Starter
 from devtasks.store import exits, pidfile, statedir
 from devtasks.store.watching import Wanted
+from devtasks.values import replace
 from devtasks.verbs import Scope
 from devtasks.world import Handle
 
@@ -41,6 +42,8 @@ _DOUBT_SECONDS = 2.0  # where nothing can be recorded, a stop tells by the PID f
 _SHORT_POLL_SECONDS = 0.05  # where the kernel does not tell of exits
 _LOOK_AGAIN_SECONDS = 1.0  # who belongs to a service is found out at most so often
 _BY_HAND_SECONDS = 30.0  # between looks for what was started by hand
+_UNWRITABLE_SECONDS = 2.0  # between attempts to start something, at least, while nothing can be recorded
+_UNCLEAR_SECONDS = 0.2  # between looks at what was found half done
 _OVERDUE_SECONDS = 5.0  # beyond its own limit, then a probe that hangs counts as one without an answer
 
 
@@ -156,6 +159,7 @@ class Monitor:
                 run = standing.run or self._recorded(one.service, standing.main, seen)
                 self._take_up(one, run, standing.main, wanted)
             return
+        one.phase = "unclear" if standing.standing == "beginning" else "idle"
         if standing.standing not in ("absent", "orphaned"):
             return
         last = self._state.last_run(one.name)
@@ -170,6 +174,8 @@ class Monitor:
             one.phase = "failed"
         elif one.budget.next_at is not None and last.nonce == one.own:
             one.phase = "waiting"
+        elif last.exit_code is None and last.main is not None:
+            self._begin_ending(one)  # its runner may be about to write it down
         else:
             lived = last.ended_at - last.started_at if last.ended_at is not None else None
             self._exited(one, last.exit_code, lived)
@@ -201,7 +207,7 @@ class Monitor:
 
     def _due(self, one: Watched) -> float | None:
         """When this service needs to be looked after."""
-        if one.phase == "ending":
+        if one.phase in ("ending", "unclear"):
             return one.look_at
         times = []
         restart_at = restarts.due_at(one.budget)
@@ -235,6 +241,10 @@ class Monitor:
     def _advance_one(self, one: Watched, now: float) -> None:
         if one.phase == "ending" and now >= one.look_at:
             self._look_how_it_ended(one, now)
+        if one.phase == "unclear" and now >= one.look_at:
+            one.look_at = now + _UNCLEAR_SECONDS
+            self._seen = None
+            self._place(one, self._look(now), self._memory.wanted())
         restart_at = restarts.due_at(one.budget)
         if restart_at is not None and now >= restart_at and one.phase in ("waiting", "failed", "running"):
             self._restart(one, now)
@@ -292,7 +302,7 @@ class Monitor:
         row = self._world.reread([run.main.pid]).get(run.main.pid)
         if row is None or row.gone or row.start != run.main.start:
             self._forget(one)
-            one.run, one.main, one.began = run, run.main, self._now()
+            one.run, one.main, one.began, one.ready = run, run.main, self._now(), False
             if run.nonce != one.own:
                 one.budget = restarts.Budget()
             self._begin_ending(one)
@@ -304,7 +314,8 @@ class Monitor:
         self._forget(one)
         now = self._now()
         one.run, one.main, one.elsewhere = run, self._world.identity(main), False
-        one.phase, one.blocked = "running", None
+        one.phase, one.ready, one.blocked = "running", False, None
+        one.folder = self._changes.present()
         one.began = now - max(0.0, self._world.now() - self._world.started_at(main))
         if run is None or run.nonce != one.own:
             one.budget, one.acting = restarts.Budget(), False  # somebody started it: a new budget
@@ -480,7 +491,8 @@ class Monitor:
             return False
         run = next((run for run in self._state.runs(one.name, 5) if run.nonce == one.run.nonce), one.run)
         intact = None
-        if (adopting or not self._shared) and run.main is not None:
+        same_folder = adopting or one.folder == self._changes.present()
+        if (adopting or not self._shared) and same_folder and run.main is not None:
             reading = pidfile.read(one.service.pid_file, statedir.owners(self._project.root))
             intact = reading.pid == run.main.pid
         return is_wanted(row, run, own=one.own, acting=one.acting, known=one.ready, pid_file=intact)
@@ -498,6 +510,9 @@ class Monitor:
             chance=random.random(),  # noqa: S311
         )
         one.sick = sick
+        if verdict == "restart" and not self._shared:  # a start that cannot be recorded fails
+            at = max(one.budget.next_at or now, now + _UNWRITABLE_SECONDS)
+            one.budget = replace(one.budget, next_at=at)
         first = told[0] if told else ""
         if verdict == "restart":
             one.phase = "waiting" if sick is None else one.phase

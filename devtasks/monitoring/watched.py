@@ -11,12 +11,13 @@ from devtasks.restarts import Budget
 from devtasks.store.watching import ServiceBeat
 from devtasks.world import Handle
 
-Phase = Literal["idle", "running", "ending", "waiting", "acting", "failed"]
+Phase = Literal["unclear", "idle", "running", "ending", "waiting", "acting", "failed"]
 
 
 @dataclass(slots=True)
 class Watched:
-    """idle: nothing is to be done. running: its main process lives. ending: it is gone, and how it ended not known
+    """unclear: found in the middle of somebody's start. idle: nothing is to be done.
+    running: its main process lives. ending: it is gone, and how it ended not known
     yet. waiting: for the moment of a restart, or for what it depends on. acting: a thread stops or starts it.
     failed: restarting was given up.
     """
@@ -32,6 +33,9 @@ class Watched:
     own: str | None = None  # the run that the monitor began last
     by_hand: bool = False  # nobody recorded its start: it is probed, and left alone
     elsewhere: bool = False  # it runs in another PID namespace
+    folder: int | None = (
+        None  # the state folder it was taken up in: one that was deleted says nothing of PID files
+    )
     acting: bool = False  # its run is being stopped by us, to be started again
     health: Health | None = None
     asked_at: float | None = None  # a probe is in flight since then
@@ -56,11 +60,11 @@ class Watched:
         return self.phase == "running" and self.ready and well
 
     def let_go(self) -> None:
-        """Forget the process."""
+        """Forget the process; whether it was ready is still asked of one that ended."""
         if self.handle is not None:
             self.handle.close()
         self.handle = None
         self.asked_at = None
         self.health = None
         self.sick = None
-        self.ready = self.by_hand = self.mute = False
+        self.by_hand = self.mute = False

@@ -107,7 +107,7 @@ def status_cell(row: outcomes.ServiceStatus, column: str) -> str:
         case "MEMORY":
             return size(row.rss_bytes)
         case "RESTARTS":
-            return str(row.restarts)
+            return str(row.restarts) if row.restart is None else f"{row.restarts} ({row.restart.left} left)"
         case _:
             return str(row.processes)
 

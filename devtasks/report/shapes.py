@@ -114,6 +114,7 @@ def _status(status: outcomes.Status) -> Shape:
                     "cwd": _text(row.holder.cwd),
                 },
                 "detail": _text(row.detail),
+                "restart": None if row.restart is None else _restart(row.restart),
             }
             for row in status.services
         ],
@@ -133,6 +134,20 @@ def _health(report: outcomes.HealthReport) -> Shape:
             }
             for row in report.services
         ],
+    }
+
+
+def _restart(restart: outcomes.RestartStatus) -> Shape:
+    return {
+        "policy": restart.policy,
+        "max": restart.max,
+        "window_seconds": _number(restart.window_seconds),
+        "left": restart.left,
+        "next_at": _number(restart.next_at),
+        "waits_for": restart.waits_for,
+        "failed": restart.failed,
+        "failed_until": _number(restart.failed_until),
+        "cause": _text(restart.cause),
     }
 
 
