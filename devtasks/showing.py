@@ -22,7 +22,6 @@ from devtasks.outcomes import (
     State,
     Status,
 )
-from devtasks.phrases import duration
 from devtasks.planning import roots
 from devtasks.standing import Stand, stand
 from devtasks.store import logs
@@ -280,6 +279,8 @@ def _told_of_restarts(
     state: State, detail: str | None, restart: RestartStatus, now: float
 ) -> tuple[State, str | None]:
     """State and detail of a service with what a monitor did about it."""
+    from devtasks.phrases import duration
+
     down = state in ("stopped", "stale", "orphaned")
     why = "; ".join(line for line in (restart.cause or "").splitlines() if not line.startswith("  |"))
     if restart.failed and (down or state in ("running", "unhealthy")):
