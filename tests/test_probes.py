@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from fakes import project, service
-from toolbox import PATIENCE_SECONDS, PYTHON, Stage, eventually
+from toolbox import PATIENCE_SECONDS, PYTHON, Stage, end, eventually, marked
 
 from devtasks.asking.listener import serving
 from devtasks.health import Answer
@@ -264,14 +264,15 @@ def test_tls_is_spoken_whatever_the_certificate(tmp_path: Path, serve: Serve, ce
 
 
 @pytest.mark.parametrize("probe", [{"http": "/"}, {"tcp": True}, {}])
-def test_whoever_else_answers_is_foreign(tmp_path: Path, serve: Serve, probe: dict[str, Any]):
+def test_whoever_else_answers_is_foreign(tmp_path: Path, serve: Serve, stage: Stage, probe: dict[str, Any]):
     server = serve()
+    web = stage.popen(["sleep", "600"], tmp_path).pid
     assert ask(tmp_path, server.port, **probe).state == "healthy"
-    stranger = ask(tmp_path, server.port, (os.getppid(),), **probe)
+    stranger = ask(tmp_path, server.port, (web,), **probe)
     assert stranger.state == "foreign"
     assert f"PID {ME}" in stranger.detail
     assert ask(tmp_path, server.port, (), **probe).state == "foreign", "in its place, while it does not run"
-    assert ask(tmp_path, server.port, (os.getppid(),), listener="any", **probe).state == "healthy"
+    assert ask(tmp_path, server.port, (web,), listener="any", **probe).state == "healthy"
     assert len([one for one in server.requests if one]) == (2 if "http" in probe else 0), "a stranger is not asked"
 
 
@@ -291,14 +292,43 @@ def test_an_address_of_its_own_goes_before_all_addresses(tmp_path: Path, serve: 
         "import socket, sys, time\ns = socket.socket()\ns.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)\n"
         f"s.bind(('127.0.0.2', {ours.port}))\ns.listen()\nprint('up', flush=True)\ntime.sleep(600)"
     )
-    stranger = stage.popen([PYTHON, "-c", program], tmp_path, stdout=subprocess.PIPE)
-    if stranger.stdout is None or stranger.stdout.readline() != b"up\n":
+    stranger = stage.detached("stranger", [PYTHON, "-c", program], tmp_path)
+    said = stage.folder / "stranger.out"
+    eventually(said.read_text, "it listens")
+    if said.read_text() != "up\n":
         pytest.skip("this system does not let two have one port")
     for http in ("/", f"http://127.0.0.1:{ours.port}/"):
         assert ask(tmp_path, ours.port, http=http).state == "healthy"
     found = ask(tmp_path, ours.port, http=f"http://127.0.0.2:{ours.port}/", seconds=2)
     assert found.state == "foreign", found
     assert f"PID {stranger.pid}" in found.detail
+
+
+FORKED = """
+import os, socket, sys, time
+if os.fork() == 0:
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    print(listener.getsockname()[1], flush=True)
+    time.sleep(600)
+time.sleep(600)
+"""
+
+
+def test_a_worker_that_was_forked_since_the_look_is_no_stranger(tmp_path: Path, stage: Stage):
+    """Unless it says itself that it is another's."""
+    parent = stage.popen([PYTHON, "-c", FORKED], tmp_path, stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    port = int(parent.stdout.readline())
+    assert ask(tmp_path, port, (parent.pid,), tcp=True).state == "healthy"
+    assert ask(tmp_path, port, (parent.pid,)).state == "healthy"
+    assert ask(tmp_path, port, (ME,), tcp=True).state == "healthy"
+    assert ask(tmp_path, port, (2_000_000,), tcp=True).state == "foreign"
+    kept = stage.popen([PYTHON, "-c", FORKED], tmp_path, stdout=subprocess.PIPE, env={"DEVTASKS_KEEP": "1"})
+    assert kept.stdout is not None
+    assert ask(tmp_path, int(kept.stdout.readline()), (kept.pid,)).state == "foreign"
+    end(lambda: marked(f"STAGE={stage.folder}"))
 
 
 def test_which_listeners_a_connection_may_reach():

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from devtasks.asking.attempt import Finding
 from devtasks.model import Endpoint
+from devtasks.store.logs import printable
 from devtasks.world import World
 
+_GENERATIONS = 20  # from a worker up to whoever started it
+_COMMAND_LETTERS = 80
 _HIDDEN = "is held by somebody whom we may not see"
 
 
@@ -28,9 +31,9 @@ def before(world: World, port: int, members: Collection[int]) -> Finding | None:
     holders = world.holders([port], sorted(members)).get(port, ())
     if not holders:
         return Finding("unknown", f"port {port} {_HIDDEN}")
-    if set(members).isdisjoint(holders):
-        return Finding("foreign", f"port {port} is held by somebody else, PID {holders[0]}")
-    return None
+    if any(_ours(world, pid, members) for pid in holders):
+        return None
+    return Finding("foreign", f"port {port} is held by somebody else, {_who(world, holders)}")
 
 
 def after(world: World, connection: socket.socket, members: Collection[int]) -> None:
@@ -44,12 +47,36 @@ def after(world: World, connection: socket.socket, members: Collection[int]) -> 
         raise NotOurs(Finding("foreign", f'{address} is another machine; allow it with listener = "any"'))
     if set(world.holders([port], sorted(members)).get(port, ())) <= set(members):
         return
-    owners = world.owners(serving(address, world.endpoints([port])))
-    for endpoint, pids in owners.items():
-        if set(members).isdisjoint(pids):
-            whose = f"by PID {pids[0]}" if pids else "by somebody whom we may not see"
-            at = endpoint.address
-            raise NotOurs(Finding("foreign", f"port {port} is held on {at} {whose}, who answers on {address}"))
+    for endpoint, pids in world.owners(serving(address, world.endpoints([port]))).items():
+        if not any(_ours(world, pid, members) for pid in pids):
+            who = _who(world, pids) if pids else "somebody whom we may not see"
+            detail = f"{address}, port {port}, is answered by {who}, who listens on {endpoint.address}"
+            raise NotOurs(Finding("foreign", detail))
+
+
+def _ours(world: World, pid: int, members: Collection[int]) -> bool:
+    """Whether it is one of `members`, or descends from one: a worker that was forked since they were looked at.
+
+    Who carries a marker of its own, or is to be kept, is left to those who judge whole process tables.
+    """
+    markers: set[str] = set()
+    for _ in range(_GENERATIONS):
+        if pid in members:
+            row = world.reread([pid]).get(pid) if markers else None
+            return not markers or (row is not None and markers == {row.marker})
+        row = world.reread([pid]).get(pid)
+        if row is None or row.keep or row.pid <= 1:
+            return False
+        if row.marker is not None:
+            markers.add(row.marker)
+        pid = row.ppid
+    return False
+
+
+def _who(world: World, pids: Sequence[int]) -> str:
+    row = world.reread(pids[:1]).get(pids[0])
+    command = printable(" ".join(row.argv))[:_COMMAND_LETTERS] if row is not None else ""
+    return f"PID {pids[0]}{f' ({command})' if command else ''}"
 
 
 def serving(address: str, endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
