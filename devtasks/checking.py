@@ -67,7 +67,7 @@ def _answers(
         )
         for service in chosen
     ]
-    answers = settle(attempts, observer.world.monotonic)
+    answers = settle(attempts)
     return {service.name: answer for service, answer in zip(chosen, answers, strict=True)}
 
 

@@ -13,7 +13,7 @@ from devtasks.model import Process, Run, Service
 from devtasks.observing import Observation, Observer
 from devtasks.outcomes import Outcome, Started
 from devtasks.phrases import how_it_ended
-from devtasks.probes import Readiness
+from devtasks.readiness import Readiness
 from devtasks.stopping import Stopper
 from devtasks.store import locks, logs, pidfile, statedir
 from devtasks.world import Handle

@@ -22,7 +22,7 @@ from devtasks.outcomes import Started
 from devtasks.ownership import make_marker
 from devtasks.phrases import how_it_ended
 from devtasks.planning import cgroup_prefix, levels
-from devtasks.probes import Readiness
+from devtasks.readiness import Readiness
 from devtasks.readying import LOG_LINES, Begun, Waiter
 from devtasks.standing import stand
 from devtasks.stopping import Stopper

@@ -32,7 +32,7 @@ def search(expression: str, texts: Sequence[str], seconds: float) -> str:
         found = yield from Expression(expression).search(texts, seconds=seconds, label="test")
         return Finding("healthy", str(found))
 
-    (answer,) = settle([Attempt("log", steps(), seconds=30, overdue="", clock=time.monotonic)], time.monotonic)
+    (answer,) = settle([Attempt("log", steps(), seconds=30, overdue="", clock=time.monotonic)])
     return answer.detail
 
 

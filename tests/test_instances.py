@@ -21,7 +21,7 @@ def three(scratch: Scratch) -> Scratch:
                 *("--name", "web{instance}", "--say", "I am {instance}"),
                 port=port,
                 instances=3,
-                health={"http": "/"},
+                health={"http": "/", "timeout": 30},
                 command=[
                     *(PYTHON, "main.py", "--name", "web{instance}"),
                     *("--say", "I am {instance}", "--port", "{port}"),

@@ -48,21 +48,28 @@ class Attempt:
         self._too_late = overdue
         self.overdue = False
         self._clock = clock
-        self._began = clock()
-        self.deadline = self._began + seconds
+        self._seconds = seconds
+        self._began: float | None = None
 
     @property
     def age(self) -> float:
-        """Seconds since it began."""
-        return self._clock() - self._began
+        """Seconds since its first step."""
+        return 0.0 if self._began is None else self._clock() - self._began
+
+    @property
+    def left(self) -> float:
+        """Seconds that it may still take."""
+        return self._seconds - self.age
 
     def advance(self) -> Answer | None:
         """Go on as far as it goes without waiting. Raises nothing that the machine or the other side causes."""
         if self.answer is None:
+            if self._began is None:
+                self._began = self._clock()
             # What arrived in time counts, although we may look too late (a busy machine): one step more.
             if self.wait is None or _ready(self.wait):
                 self._step()
-            if self.answer is None and self._clock() >= self.deadline:
+            if self.answer is None and self.left <= 0:
                 self._steps.close()
                 self.overdue = True
                 self._found(Finding("unhealthy", self._too_late))
@@ -82,16 +89,15 @@ class Attempt:
             self._found(Finding(state, f"cannot be asked: {error.strerror or error}"))
 
     def _found(self, finding: Finding) -> None:
-        seconds = self._clock() - self._began
-        self.answer = Answer(state=finding.state, probe=self.probe, seconds=seconds, detail=finding.detail)
+        self.answer = Answer(state=finding.state, probe=self.probe, seconds=self.age, detail=finding.detail)
 
 
-def settle(attempts: Iterable[Attempt], clock: Callable[[], float]) -> list[Answer]:
+def settle(attempts: Iterable[Attempt]) -> list[Answer]:
     """Drive all of them at the same time until each has its answer. Interrupted, it cancels them."""
     everything = list(attempts)
     try:
         while pending := [one for one in everything if one.advance() is None]:
-            rest(pending, min(one.deadline for one in pending) - clock())
+            rest(pending, min(one.left for one in pending))
     except BaseException:
         for one in everything:
             one.cancel()

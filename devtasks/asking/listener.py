@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
 
 from devtasks.asking.attempt import Finding
 from devtasks.model import Endpoint
@@ -24,28 +25,40 @@ class NotOurs(Exception):
         self.finding = finding
 
 
-def before(world: World, port: int, members: Collection[int]) -> Finding | None:
-    """What speaks against asking on `port`. None: nothing; one of `members`, the service's processes, is there."""
+class Look(NamedTuple):
+    """What speaks against asking on a port, and whether others than the service hold it, too."""
+
+    objection: Finding | None
+    shared: bool = False
+
+
+def nobody(port: int) -> Finding:
+    return Finding("unhealthy", f"nobody listens on port {port}")
+
+
+def look(world: World, port: int, members: Collection[int]) -> Look:
+    """Nothing speaks against it where one of `members`, the service's processes, is there."""
     if port not in world.listening([port]):
-        return Finding("unhealthy", f"nobody listens on port {port}")
+        return Look(nobody(port))
     holders = world.holders([port], sorted(members)).get(port, ())
     if not holders:
-        return Finding("unknown", f"port {port} {_HIDDEN}")
-    if any(_ours(world, pid, members) for pid in holders):
-        return None
-    return Finding("foreign", f"port {port} is held by somebody else, {_who(world, holders)}")
+        return Look(Finding("unknown", f"port {port} {_HIDDEN}"))
+    ours = [_ours(world, pid, members) for pid in holders]
+    if any(ours):
+        return Look(None, shared=not all(ours))
+    return Look(Finding("foreign", f"port {port} is held by somebody else, {_who(world, holders)}"))
 
 
-def after(world: World, connection: socket.socket, members: Collection[int]) -> None:
+def check(world: World, connection: socket.socket, members: Collection[int], *, shared: bool) -> None:
     """Raise NotOurs unless it is one of `members` that accepts at the other end of `connection`.
 
-    Several may listen on one port: an address of its own goes before every address, and where two listen on
-    the very same one the kernel chooses.
+    Where the port is `shared`, several listen on it: an address of its own goes before every address, and where
+    two have the very same one the kernel chooses.
     """
     address, port = connection.getpeername()[:2]
     if not _on_this_machine(connection):
         raise NotOurs(Finding("foreign", f'{address} is another machine; allow it with listener = "any"'))
-    if set(world.holders([port], sorted(members)).get(port, ())) <= set(members):
+    if not shared:
         return
     for endpoint, pids in world.owners(serving(address, world.endpoints([port]))).items():
         if not any(_ours(world, pid, members) for pid in pids):
