@@ -13,7 +13,7 @@ from devtasks.engines.state import Container
 from devtasks.errors import DevtasksError, Interrupted
 from devtasks.model import Condition, Evidence, Project, Service
 from devtasks.outcomes import HealthRow, Outcome, ProcessGroup, ProcessRow, ServiceStatus, Started, Stopped
-from devtasks.probes import Readiness
+from devtasks.readiness import Readiness
 from devtasks.store.logs import printable
 from devtasks.values import replace
 from devtasks.world import World
