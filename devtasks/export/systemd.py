@@ -109,7 +109,7 @@ def _order(scene: _Scene, ledger: Ledger, service: Service) -> Iterator[str]:
             yield f"After={scene.prefix}-{unit.name}.service"
         if not needed:
             ledger.cannot(service, "depends_on", f"{group} is not exported with it")
-        ledger.put(service, "depends_on", "Requires, After")
+        ledger.put(service, "depends_on", "Requires, After: when that is restarted, so is this")
 
 
 def _start_limit(ledger: Ledger, service: Service) -> Iterator[str]:
