@@ -511,8 +511,8 @@ def clean(scope: Scope, names: tuple[str, ...], *, older_than_days: float, dry_r
     """Remove what is stale: dead PID files, old logs, finished runs. Signals nothing."""
     from devtasks.tidying import Tidier
 
+    seen = scope.observer.observe() if names else scope.observe()
     services = select(scope.project, names)
-    seen = scope.observer.observe()
     running = tuple(Running(service=s.name, pid=m.process.pid) for s in services for m in seen.of(s.name))
     tidier = Tidier(scope.project, scope.world, scope.state, dry_run=dry_run)
     for service in services:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from devtasks.dashboard import problems, routes
-from devtasks.dashboard.guard import Guard, head_of
+from devtasks.dashboard.guard import HEAD_BYTES, Guard, head_of
 from devtasks.dashboard.problems import MEDIA_TYPE, Problem
 from devtasks.dashboard.static import Files
 from devtasks.errors import DevtasksError
@@ -65,6 +65,8 @@ class Dashboard:
         await answer(scope, receive, guarded_send)
 
     async def _answer(self, scope: Scope, receive: Receive) -> _Answer:
+        if _size(scope) > HEAD_BYTES:  # the server limits only what is not complete yet
+            raise Problem("head-too-large", f"a head has at most {HEAD_BYTES} bytes")
         head = head_of(scope["method"], scope["path"], scope["headers"])
         scope["state"] = {"allowed": self._guard.judge(head)}
         found = routes.find(head.path)
@@ -73,6 +75,11 @@ class Dashboard:
         route, scope["path_params"] = found
         answer: _Answer = await route.handler(self._api, Request(scope, receive))
         return answer
+
+
+def _size(scope: Scope) -> int:
+    lines = sum(len(name) + len(value) + 4 for name, value in scope["headers"])
+    return lines + len(scope["raw_path"]) + len(scope["query_string"])
 
 
 def _with_ours(headers: Any) -> list[tuple[bytes, bytes]]:
@@ -84,7 +91,7 @@ def _with_ours(headers: Any) -> list[tuple[bytes, bytes]]:
 
 def _told(problem: Problem) -> Response:
     headers = {**problem.headers}
-    if problem.kind in ("too-large", "host"):
+    if problem.kind in ("too-large", "head-too-large", "host"):
         headers["Connection"] = "close"  # what else it would send is of no interest
     return Response(
         json.dumps(problem.shape()), status_code=problem.status, media_type=MEDIA_TYPE, headers=headers
