@@ -9,7 +9,7 @@ import argparse
 import resource
 import sys
 
-from benchmarks import commands, dashboard, memory, observation, ports, stopping, table
+from benchmarks import commands, dashboard, memory, observation, ports, stopping, table, terminal
 from benchmarks.readings import Row
 from benchmarks.scene import BenchmarkFailed, Scene, raise_on_signals
 from devtasks.errors import DevtasksError
@@ -21,6 +21,7 @@ MEASUREMENTS = {
     "memory": memory.measure,
     "ports": ports.measure,
     "dashboard": dashboard.measure,
+    "terminal": terminal.measure,
 }
 
 

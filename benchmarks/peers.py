@@ -1,7 +1,7 @@
-"""supervisor and pm2, each installed apart from everything else and run for the length of a block.
+"""supervisor, honcho and pm2, each installed apart from everything else and run for the length of a block.
 
-supervisor goes into virtual environments in the user's cache folder, pm2 into a folder beside them; what is there
-is used again. Where one cannot be had, PeerMissing says why, and the benchmark goes on without it.
+Programs in Python go into virtual environments in the user's cache folder, pm2 into a folder beside them; what is
+there is used again. Where one cannot be had, PeerMissing says why, and the benchmark goes on without it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def supervisor(scene: Scene, group: str) -> Iterator[Callable[[], float]]:
 
     `group`: the dependency group of pyproject.toml that says which release.
     """
-    tools = _supervisor_installed(group)
+    tools = installed(group)
     folder = scene.folder / group
     folder.mkdir()
     config = folder / "supervisord.conf"
@@ -106,14 +106,15 @@ def _end_pm2(scene: Scene, tool: str, folder: Path) -> None:
         os.close(descriptor)
 
 
-def _supervisor_installed(group: str) -> Path:
-    """The folder with supervisord and supervisorctl."""
+def installed(group: str) -> Path:
+    """The folder with the programs of a dependency group, in an environment of their own. Raises PeerMissing."""
     folder = _cache() / group
     tools = folder / "bin"
-    if not (tools / "supervisorctl").exists():
+    if not (folder / "complete").exists():
         wanted = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["dependency-groups"][group]
         _install([sys.executable, "-m", "venv", "--clear", str(folder)])
         _install([str(tools / "python"), "-m", "pip", "install", "--quiet", *wanted])
+        (folder / "complete").touch()
     return tools
 
 
