@@ -132,9 +132,7 @@ class Session:
         with self._noted.noting():
             if isinstance(claimed, claim.Claim):
                 return self._attend(services, claimed)
-            who = f"PID {claimed.pid}" if claimed.pid is not None else "another process"
-            self.note(f"a monitor watches already ({who}): it restarts what fails, not this up")
-            return self._look_on(services)
+            return self._look_on(services, claimed)
 
     def _attend(self, services: tuple[Service, ...], claimed: claim.Claim) -> Reason:
         """Watch, and restart what fails."""
@@ -153,6 +151,9 @@ class Session:
                 reason = self._why_end()
                 if reason is not None:
                     return reason
+                ended = next((one for one in monitor.watched.values() if self._is_the_end(one)), None)
+                if ended is not None:  # it was stopped before anybody watched: nobody told of its end
+                    return reasons.of_exit(ended.name, ended.run.exit_code if ended.run is not None else None)
                 if not any(_may_run_again(one) for one in monitor.watched.values()):
                     return self._all_over()
                 monitor.turn()
@@ -161,15 +162,21 @@ class Session:
             monitor.close()
             hook.close(0.0)
 
+    def _is_the_end(self, one: Watched) -> bool:
+        return self._terms.ends_all(one.name) and one.phase == "idle" and not one.elsewhere
+
     def _renew(self, claimed: claim.Claim) -> None:
         """The state folder may have been deleted, and with it what says that we watch."""
         if not claimed.renew():
             self.end(Reason(detail="another monitor watches by now", exit_code=1))
 
-    def _look_on(self, services: tuple[Service, ...]) -> Reason:
+    def _look_on(self, services: tuple[Service, ...], monitor: claim.Occupant) -> Reason:
         """See what another monitor does."""
         onlooker = Onlooker(self._scope, services, self._happened)
         try:
+            onlooker.look()
+            who = f"PID {monitor.pid}" if monitor.pid is not None else "another process"
+            self.note(f"a monitor watches already ({who}): it restarts what fails, not this up")
             while True:
                 reason = self._why_end()
                 if reason is not None:
