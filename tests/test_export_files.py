@@ -145,6 +145,20 @@ def test_a_service_that_cannot_be_exported_is_named(shop: Scratch, tmp_path: Pat
     assert not (shop.root / "out").exists()
 
 
+def test_what_is_a_container_already_stays_one(shop: Scratch):
+    shop.declare(
+        {**SERVICES, "db": {"container": "db", "port": 5432}, "api": {"command": "x", "depends_on": ["db"]}}
+    )
+    for target in ("systemd", "dockerfile", "compose", "kubernetes", "launchd", "procfile"):
+        report = export(shop, "--dry-run", to=target)
+        told = {one["name"]: {row["key"]: row["reason"] for row in one["unmapped"]} for one in report["services"]}
+        assert "its engine runs it" in told["db"]["container"]
+        assert not any("db" in file["path"] for file in report["files"])
+        assert "depends_on" in told["api"]
+    shop.declare({"db": {"container": "db"}})
+    assert "nothing can be exported" in export(shop, expect=2)["error"]["message"]
+
+
 @pytest.fixture
 def read_only(tmp_path: Path) -> Iterator[Path]:
     """A folder that cannot be written to, not even by root."""

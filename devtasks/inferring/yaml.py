@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _KEY = re.compile(rf"({_QUOTED}|[A-Za-z][A-Za-z0-9_./-]*):(?: (.*))?")
-_SCALAR = re.compile(rf"({_QUOTED})|([A-Za-z][A-Za-z0-9_./-]*)|(-?[0-9]+)")
+_SCALAR = re.compile(rf"({_QUOTED})|([A-Za-z][A-Za-z0-9_./-]*)|(-?[0-9]{{1,18}})")
 _ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|.)")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "\\": "\\"}
 _WORDS = {"true": True, "false": False, "null": None}
@@ -77,7 +77,7 @@ def _value(text: str, at: int, line: int, depth: int) -> tuple[Any, int]:
     if scalar is None:
         raise NotRead(f"line {line}: has a value that is none of export's")
     if scalar[3]:
-        return int(scalar[3][:20]), scalar.end()
+        return int(scalar[3]), scalar.end()
     word = _unquoted(scalar[0], line)
     return (_WORDS.get(word, word) if scalar[2] else word), scalar.end()
 
