@@ -64,10 +64,12 @@ class LogView:
         """What does not go on, as lines for people."""
         return [f"{name}: the log of a container is not followed, only shown" for name in self._containers]
 
-    def coming(self, lines: Sequence[tuple[str, str]], *, now: float) -> list[LogLine]:
-        """What has just come, as it is to be shown."""
+    def coming(self, lines: Sequence[tuple[str, str]], *, now: float, times: bool) -> list[LogLine]:
+        """What has just come, as it is to be shown; of one service alone with the time of each only on request."""
         if self._matches is not None:
             lines = [(name, line) for name, line in lines if self._matches(line)]
+        if not times and len({name for name, _ in lines}) == 1:
+            return [LogLine(name, line) for name, line in lines]
         return just_arrived(lines, now)
 
     def _of_container(self, service: Service, now: float) -> list[TimedLine]:

@@ -57,7 +57,7 @@ def logs(view: LogView, output: Output) -> None:
             lines = follower.poll()
             for service, problem in follower.problems():
                 output.remark(f"{service}: {problem}")
-            if lines and (shown := rendered(view.coming(lines, now=time.time()))):
+            if lines and (shown := rendered(view.coming(lines, now=time.time(), times=output.json))):
                 output.lines(shown)
             elif _reader_left(follower):
                 break
