@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -15,6 +16,14 @@ from benchmarks.timing import interleaved
 ROUNDS = 5
 STATUS_LIMIT_MIB = 10.0
 RUNNER_LIMIT_MIB = 11.0
+ROTATING_LIMIT_MIB = 15.0
+LOUD = """import socket, sys, time
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+while True:
+    sys.stdout.write(("x" * 79 + "\\n") * 1000)
+    time.sleep(0.02)
+"""
+ROTATED_SECONDS = 30
 
 
 def measure(scene: Scene) -> Iterator[Row]:
@@ -48,6 +57,30 @@ def measure(scene: Scene) -> Iterator[Row]:
         limit=RUNNER_LIMIT_MIB,
         unit="MiB",
     )
+    yield Row(
+        what="peak memory of a runner that rotates",
+        ours=Reading.of(_rotating(scene)),
+        against="-",
+        theirs=None,
+        kind="value",
+        limit=ROTATING_LIMIT_MIB,
+        unit="MiB",
+    )
+
+
+def _rotating(scene: Scene) -> list[float]:
+    """Of a service that writes 4 MB a second into a log of at most 1 MiB."""
+    folder = scene.project(
+        "loud", {"loud": [sys.executable, "loud.py", "{port}"]}, more='log_max_bytes = "1MiB"\n'
+    )
+    (folder / "loud.py").write_text(LOUD)
+    with scene.started(folder):
+        deadline = time.monotonic() + ROTATED_SECONDS
+        while not (folder / ".devtasks" / "loud.log.3").exists():
+            if time.monotonic() > deadline:
+                raise BenchmarkFailed("the log is not rotated")
+            time.sleep(0.05)
+        return list(_runners(scene, folder))
 
 
 def _peak(scene: Scene, command: Sequence[str], folder: Path) -> Callable[[], float]:

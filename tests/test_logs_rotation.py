@@ -51,6 +51,9 @@ def folder(request: pytest.FixtureRequest) -> Iterator[Path]:
         shutil.rmtree(made)
 
 
+STEPS = ("setxattr", "replace", "unlink", "sendfile", "fsync", "open")  # what a rotation changes something by
+
+
 def numbered(first: int, count: int) -> bytes:
     return b"".join(b"line %d %s\n" % (number, b"x" * (number % 90)) for number in range(first, first + count))
 
@@ -219,6 +222,34 @@ def test_a_full_disk(tmp_path: Path) -> None:
         assert on_disk(path) == forwards(path) == before
 
 
+@pytest.mark.parametrize("written", [100, 60_000])
+def test_written_at_every_step(folder: Path, monkeypatch: pytest.MonkeyPatch, written: int) -> None:
+    path = folder / "web.log"
+    append(path, numbered(0, 3000))
+    count, inside = 3000, False
+
+    def writing(call: Callable[..., object]) -> Callable[..., object]:
+        def first(*arguments: object, **options: object) -> object:
+            nonlocal count, inside
+            if not inside:
+                inside = True
+                append(path, numbered(count, written))
+                count += written
+                inside = False
+            return call(*arguments, **options)
+
+        return first
+
+    for name in STEPS:
+        monkeypatch.setattr(os, name, writing(getattr(os, name)))
+    for name in ("_fallocate", "_cut", "_copy", "recover"):
+        monkeypatch.setattr(rotation, name, writing(getattr(rotation, name)))
+    assert rotate(path, 10_000)
+    monkeypatch.undo()
+    assert count > 3000 + 10 * written
+    assert on_disk(path) == forwards(path) == numbered(0, count)
+
+
 # --- killed ------------------------------------------------------------------------------------------------------
 
 
@@ -239,7 +270,7 @@ def killed_at(path: Path, step: int) -> bool:
 
         return counting
 
-    for name in ("setxattr", "replace", "unlink", "sendfile", "fsync", "open"):
+    for name in STEPS:
         setattr(os, name, counted(getattr(os, name)))
     rotation._fallocate = counted(rotation._fallocate)  # type: ignore[assignment]
     rotate(path, 10_000)

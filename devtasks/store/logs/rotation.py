@@ -27,6 +27,7 @@ _ATTRIBUTE = "user.devtasks.log"
 _STEPS = (b"settled", b"moving", b"collapsing")
 _COPY = b"copy"
 _KEEP_SIZE, _PUNCH_HOLE, _COLLAPSE_RANGE = 1, 2, 8  # linux/falloc.h
+_NOWHERE = 1 << 40  # so far beyond the end of a log that nothing is written there meanwhile
 _CHUNK_BYTES = 1 << 20
 _SEEN_BYTES = 1 << 16
 _HURRIED_SECONDS, _QUIET_SECONDS = 0.1, 1.0
@@ -173,7 +174,6 @@ def rotate(folder: int, name: str, log: int, max_bytes: int) -> bool:
         end = _cut(log, mark.begin, size, max_bytes)
         if end is None:
             return False
-        _try_to_punch(log, size)
         _copy(folder, rotated(name, 0), log, mark.begin, end)
         moving = _record(log, Mark("moving", mark.collapsed, mark.moved, mark.collapsed + end))
         try:
@@ -324,15 +324,10 @@ def can_rotate(log: int) -> bool:
         return False
     try:
         _record(log, read_mark(log))
-        _try_to_punch(log, os.fstat(log).st_size)
+        _fallocate(log, _PUNCH_HOLE | _KEEP_SIZE, _NOWHERE, 1 << 12)
     except (OSError, AttributeError):  # no fallocate in this C library
         return False
     return True
-
-
-def _try_to_punch(log: int, size: int) -> None:
-    """Raises OSError where holes cannot be punched: beyond the end there is nothing to lose."""
-    _fallocate(log, _PUNCH_HOLE | _KEEP_SIZE, size + (1 << 20), 1 << 12)
 
 
 def _fallocate(log: int, mode: int, offset: int, length: int) -> None:
