@@ -9,7 +9,7 @@ import argparse
 import resource
 import sys
 
-from benchmarks import commands, dashboard, memory, observation, ports, stopping, table, terminal
+from benchmarks import commands, dashboard, hosts, memory, observation, ports, stopping, table, terminal
 from benchmarks.readings import Row
 from benchmarks.scene import BenchmarkFailed, Scene, raise_on_signals
 from devtasks.errors import DevtasksError
@@ -22,6 +22,7 @@ MEASUREMENTS = {
     "ports": ports.measure,
     "dashboard": dashboard.measure,
     "terminal": terminal.measure,
+    "hosts": hosts.measure,
 }
 
 
