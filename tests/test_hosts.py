@@ -205,7 +205,7 @@ def test_the_end_of_its_connection_ends_what_was_called(fleet):
 
 def test_history_is_merged_and_followed(fleet):
     for number, project in enumerate(fleet.projects):
-        project.declare({f"web{number}": project.server("serve")})
+        project.declare({f"web{number}": project.server("serve", "--say", f"here is {number}")})
     reports(fleet.run("start"))
     told = reports(fleet.run("history"))
     assert [one["events"][-1]["service"] for one in told] == ["web0", "web1", "web2"]
@@ -215,6 +215,12 @@ def test_history_is_merged_and_followed(fleet):
     assert {line["host"]: line["service"] for line in first} == {
         host.host: f"web{number}" for number, host in enumerate(fleet.hosts)
     }
+    lines = fleet.here.background("--hosts", "h0,h1,h2", "logs", "--follow", "--color", "never")
+    assert lines.stdout is not None
+    told_of = {tuple(lines.stdout.readline().split()[:5]) for _ in fleet.hosts}
+    assert told_of == {(host.host, f"web{number}", "|", "here", "is") for number, host in enumerate(fleet.hosts)}
+    lines.stdout.close()  # as `| head` does: the hosts are told to end
+    assert lines.wait(60) == 0
     reports(fleet.run("stop"))
     later = {json.loads(following.stdout.readline())["host"] for _ in fleet.hosts}
     assert later <= {host.host for host in fleet.hosts}

@@ -55,7 +55,7 @@ _START: Any = {
         }
     ],
 }
-LOG_LINE: Any = {"service": str, "line": str}
+LOG_LINE: Any = {"service": str, "line": str, "at": (float, None)}
 EVENT: Any = {"at": float, "service": (str, None), "kind": str, "pid": (int, None), "detail": (str, None)}
 SHAPES: Mapping[str, Any] = {
     "status": {

@@ -189,6 +189,7 @@ class Host:
                 grace_seconds=GRACE_SECONDS,
             ),
             on_output=None if plan.stream is None else self._streamed,
+            on_silence=None if plan.stream is None else self._silent,
             on_error=(lambda line: fleet.tell(f"{name}: {foreign(line[:500])}")) if acting else None,
         )
 
@@ -196,6 +197,11 @@ class Host:
         self._last = line
         stream = self.fleet.plan.stream
         if stream is not None and not stream(self.target.name, line):
+            self.fleet.interrupted.set()
+
+    def _silent(self) -> None:
+        stream = self.fleet.plan.stream
+        if stream is not None and stream.reader_left():
             self.fleet.interrupted.set()
 
     def _judged(self, said: Said) -> HostAnswer:

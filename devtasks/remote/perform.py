@@ -108,4 +108,4 @@ def _carried_out(plan: Plan, flags: Flags, output: Output) -> int:
         told()
         raise
     code = told().exit_code
-    return 0 if plan.stream is not None and output.closed else code
+    return 0 if plan.stream is not None and plan.stream.reader_left() else code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from devtasks.remote.streaming import Stream
 from devtasks.remote.targets import Target
 from devtasks.values import Value
 
@@ -18,4 +19,4 @@ class Plan(Value):
     answer_seconds: float | None  # from the beginning; None: as long as it takes
     sudo: bool
     tell: Callable[[str], None]  # progress, for people
-    stream: Callable[[str, str], bool] | None = None  # (host, line) of output as it comes; False: enough
+    stream: Stream | None = None  # takes the output as it comes, instead of one answer at its end

@@ -68,11 +68,13 @@ def converse(
     *,
     on_output: Callable[[str], None] | None = None,
     on_error: Callable[[str], None] | None = None,
+    on_silence: Callable[[], None] | None = None,
 ) -> Said:
     """Run `line` by the shell there, and read what it says until it ends.
 
     With `on_output`, lines of its output go there instead of being kept; with `on_error`, those of its standard
-    error go there, too. Raises what paramiko raises when the connection fails before the command runs.
+    error go there, too; `on_silence` is called while nothing comes. Raises what paramiko raises when the
+    connection fails before the command runs.
     """
     kept, errors = bytearray(), bytearray()
     output = None if on_output is None else Lines(on_output)
@@ -99,6 +101,8 @@ def converse(
         if piece == b"":
             open_ = False
         elif piece is None:
+            if on_silence is not None:
+                on_silence()
             # A process that it left behind may hold the channel open.
             open_ = open_ and not channel.exit_status_ready()
         elif output is not None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import select
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from devtasks.remote.answers import EVENT, LOG_LINE, fits, parsed
-from devtasks.report import forge
+from devtasks.report.fleet import event_cells, log_line
 from devtasks.report.look import Look
 from devtasks.report.output import Output
 
@@ -34,6 +36,16 @@ class Stream:
                 self._output.lines([self._render(host, table)])
         return not self._output.closed
 
+    def reader_left(self) -> bool:
+        """Whether nobody reads our output any more, although nothing was written since."""
+        if self._output.closed:
+            return True
+        if not hasattr(select, "poll") or sys.stdout is None:
+            return False
+        waiting = select.poll()
+        waiting.register(sys.stdout.fileno(), 0)  # a pipe tells of its reader's end, whatever is asked for
+        return bool(waiting.poll(0))
+
 
 def _object(host: str, table: Mapping[str, Any]) -> str:
     return json.dumps({"version": 1, "host": host, **{key: table[key] for key in table if key != "version"}})
@@ -49,10 +61,6 @@ class _Text:
 
     def __call__(self, host: str, table: Mapping[str, Any]) -> str:
         if self._event:
-            from devtasks.report.fleet import event_cells
-
-            words = "  ".join(event_cells(table))
-        else:
-            self._names = max(self._names, len(table["service"]))
-            words = f"{table['service']:<{self._names}} {forge.quoted(table['line'], self._look).strip()}"
-        return f"{self._labels[host]} {words}".rstrip()
+            return f"{self._labels[host]}  {'  '.join(event_cells(table))}"
+        self._names = max(self._names, len(table["service"]))
+        return log_line(self._labels[host], f"{table['service']:<{self._names}}", table["line"], self._look)

@@ -209,18 +209,25 @@ def _said(answer: HostAnswer, note: str, look: Look) -> list[str]:
 
 
 def _lines_of_logs(answered: Sequence[HostAnswer], look: Look) -> list[str]:
-    rows = [
-        (foreign(answer.name), line["service"], line["line"])
-        for answer in answered
-        for line in (answer.report or {})["lines"]
-    ]
+    """In the order of time, as well as the hosts' clocks agree; without a time, behind the line before."""
+    rows: list[tuple[float, str, str, str]] = []
+    for answer in answered:
+        latest = 0.0
+        for line in (answer.report or {})["lines"]:
+            latest = max(latest, line["at"] or 0.0)
+            rows.append((latest, foreign(answer.name), line["service"], line["line"]))
     if not rows:
         return ["no log lines"] if answered else []
-    wide = max(len(host) for host, _, _ in rows)
-    names = max(len(service) for _, service, _ in rows)
-    number = {host: at for at, host in enumerate(dict.fromkeys(host for host, _, _ in rows))}
-    out = []
-    for host, service, line in rows:
-        label = look.label(f"{host:<{wide}}", number[host])
-        out.append(f"{label} {service:<{names}} {forge.quoted(line, look).strip()}".rstrip())
-    return out
+    rows.sort(key=lambda row: row[0])
+    wide = max(len(host) for _, host, _, _ in rows)
+    names = max(len(service) for _, _, service, _ in rows)
+    hosts = dict.fromkeys(foreign(answer.name) for answer in answered)
+    labels = {host: look.label(f"{host:<{wide}}", number) for number, host in enumerate(hosts)}
+    return [log_line(labels[host], f"{service:<{names}}", line, look) for _, host, service, line in rows]
+
+
+def log_line(host: str, service: str, line: str, look: Look) -> str:
+    """One line of a log behind its host and its service."""
+    if look.forge is None:
+        return f"{host} {service} | {line}".rstrip()
+    return f"{host} {service} {forge.quoted(line, look).strip()}".rstrip()
