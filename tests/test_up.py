@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from terminals import Terminal
-from toolbox import PATIENCE_SECONDS, PYTHON, Being, Scratch, being, ended, eventually, parent, stat
+from toolbox import PATIENCE_SECONDS, PYTHON, Being, Scratch, being, ended, eventually, marked, parent, stat
 
 from devtasks.errors import UsageError
 from devtasks.up import reasons
@@ -407,6 +407,7 @@ def test_killed_with_9_nothing_that_it_started_outlives_it(shop: Scratch) -> Non
     rows = shop.run("status")["services"]
     assert [(row["state"], row["pid"]) for row in rows] == [("stopped", None), ("running", pid)]
     assert not shop.pid_file("web").exists()
+    assert not shop.pid_file("monitor").exists()
 
 
 def test_in_reverse_order_gracefully_and_within_the_timeout(shop: Scratch) -> None:
@@ -461,6 +462,23 @@ def test_killed_while_it_starts(scratch: Scratch) -> None:
         eventually(lambda guardian=guardian: not guardian.alive, "the guardian leaves")  # type: ignore[misc]
         assert scratch.run("status", name)["services"][0]["state"] == "stopped"
     assert not scratch.stage.announced("web")
+
+
+@pytest.mark.soak
+def test_killed_at_any_moment(shop: Scratch) -> None:
+    """100 rounds; each moment of a start and of what follows is met somewhere."""
+    shop.install("main.py")
+    db = {"command": [PYTHON, "main.py", "--name", "db"], "before": ["sleep 0.1"]}
+    web = {"command": [PYTHON, "main.py", "--name", "web"], "depends_on": ["db"]}
+    shop.declare({"db": db, "web": web})
+    marker = f"STAGE={shop.stage.folder}"
+    for number in range(100):
+        child = shop.background("up", "--json")
+        time.sleep(0.02 * number)
+        child.kill()
+        child.wait()
+        eventually(lambda: not marked(marker), f"round {number}: {marked(marker)}")
+        assert not [path for path in shop.state.glob("*.pid") if path.name != "monitor.pid"], number
 
 
 def test_its_pipe_is_nobody_elses_and_it_is_nobodys_service(shop: Scratch) -> None:

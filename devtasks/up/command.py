@@ -24,7 +24,7 @@ def up(
     terms = reasons.terms(exit_code_from, services, abort_on_exit=abort_on_exit)
     scope.remember()
     session: Session | None = None
-    hung_up = sys.stdout.isatty()
+    hung_up = sys.stdout is not None and sys.stdout.isatty()
 
     def closed() -> None:
         if session is not None:

@@ -11,11 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from devtasks.model import Project, Service, StopPolicy
+from devtasks.monitoring import claim
+from devtasks.values import Value
+
+
+class Estate(Value):
+    """The project, its services without commands, and the PID file of whoever watches it."""
+
+    project: Project
+    watch_file: Path
 
 
 def written(project: Project) -> str:
     return json.dumps(
         {
+            "watch_file": str(claim.pid_file(project)),
             "name": project.name,
             "root": str(project.root),
             "digest": project.digest,
@@ -26,11 +36,11 @@ def written(project: Project) -> str:
     )
 
 
-def read(line: str) -> Project:
-    """The project of `written`, its services without commands."""
+def read(line: str) -> Estate:
+    """What was `written`."""
     given: dict[str, Any] = json.loads(line)
     root = Path(given["root"])
-    return Project(
+    project = Project(
         name=given["name"],
         root=root,
         digest=given["digest"],
@@ -54,6 +64,7 @@ def read(line: str) -> Project:
             for one in given["services"]
         ),
     )
+    return Estate(project=project, watch_file=Path(given["watch_file"]))
 
 
 def _service(service: Service) -> dict[str, object]:

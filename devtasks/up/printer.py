@@ -47,7 +47,7 @@ class Printer:
         self._closed = closed
         self._clock = clock
         self._encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-        self._descriptor = sys.stdout.fileno()
+        self._descriptor = _stdout()
         self._news: deque[News] = deque()
         self._progress: Callable[[], Iterable[News]] = tuple
         self._ending = threading.Event()
@@ -155,6 +155,14 @@ class Printer:
                 self._gone = True
                 self._closed()
                 return
+
+
+def _stdout() -> int:
+    """Where lines go: not through Python's own buffer, which a thread that is stuck in it would lock for all."""
+    try:
+        return sys.stdout.fileno()
+    except (AttributeError, OSError, ValueError):  # closed before Python started, or not a file
+        return os.open(os.devnull, os.O_WRONLY | getattr(os, "O_CLOEXEC", 0))
 
 
 def _line(shape: Mapping[str, object]) -> str:
