@@ -58,6 +58,7 @@ class Printer:
         self._moved = time.monotonic()
         self._gone = False
         names = tuple(services)
+        self._silent: set[str | None] = set(names)  # what has not begun yet
         width = max(map(len, (*names, _OWN)))
         self._labels: Mapping[str, str] = {
             name: look.label(f"{name:<{width}}", number) for number, name in enumerate(names)
@@ -70,21 +71,20 @@ class Printer:
 
     def say(self, news: News) -> None:
         """Print it soon. Never blocks."""
+        if news.event in ("ready", "joined"):
+            self._silent.discard(news.service)
         self._news.append(news)
-        self._awake.set()
-        with contextlib.suppress(OSError):  # full: it is awake already
-            os.write(self._wake, b"\0")
+        self._rouse()
 
     def ask(self, progress: Callable[[], Iterable[News]]) -> None:
-        """From now on, ask every second, in the printer's thread, what there is to say."""
+        """From now on, ask every second, in the printer's thread, what there is to say. `tuple`: nothing."""
         self._progress = progress
+        self._rouse()
 
     def close(self) -> None:
         """Print what is left, unless nobody takes it, and let go."""
         self._ending.set()
-        self._awake.set()
-        with contextlib.suppress(OSError):
-            os.write(self._wake, b"\0")
+        self._rouse()
         self._moved = time.monotonic()
         while self._thread.is_alive() and time.monotonic() - self._moved < _STUCK_SECONDS:
             self._thread.join(0.05)
@@ -93,6 +93,11 @@ class Printer:
             for descriptor in (self._waking, self._wake):
                 os.close(descriptor)
 
+    def _rouse(self) -> None:
+        self._awake.set()
+        with contextlib.suppress(OSError):  # full: it is awake already
+            os.write(self._wake, b"\0")
+
     # --- in the thread --------------------------------------------------------------------------------------
 
     def _work(self) -> None:
@@ -100,11 +105,11 @@ class Printer:
         while not self._gone:
             ending = self._ending.is_set()
             lines = self._follower.poll()
-            if time.monotonic() >= due:
+            if self._progress is tuple:
                 due = time.monotonic() + _TICK_SECONDS
+            elif time.monotonic() >= due:
+                due += _TICK_SECONDS
                 self._news.extend(self._progress())
-                for service, problem in self._follower.problems():
-                    self._news.append(News(event="note", at=self._clock(), service=service, detail=problem))
             if lines:
                 self._write(self._logs(lines))
             while self._news:
@@ -112,7 +117,15 @@ class Printer:
             if not lines and ending:
                 return
             if not lines:
-                self._wait(min(self._follower.timeout_seconds, max(0.0, due - time.monotonic())))
+                self._complain()
+                left = self._follower.timeout_seconds
+                self._wait(left if self._progress is tuple else min(left, max(0.0, due - time.monotonic())))
+
+    def _complain(self) -> None:
+        """What keeps logs from being read, once all services run: until then some have none yet."""
+        if not self._silent:
+            for service, problem in self._follower.problems():
+                self.say(News(event="note", at=self._clock(), service=service, detail=problem))
 
     def _wait(self, seconds: float) -> None:
         if self._follower.fileno() >= 0:
