@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -224,3 +226,24 @@ def test_the_digest_is_of_all_that_follows(tmp_path: Path, shop: Scratch):
             assert "was changed by hand" in export(shop, to=target, expect=3)["error"]["message"]
         file.write_bytes(good)
         export(shop, to=target)
+
+
+EXAMPLE = Path(__file__).parent.parent / "examples" / "shop"
+
+
+@pytest.mark.parametrize("target", ["dockerfile", "systemd"])
+def test_the_example_passes_the_linters(target: str, scratch: Scratch, tmp_path: Path):
+    where = os.environ.get("PATH", "") + os.pathsep + os.path.dirname(sys.executable)
+    name = {"dockerfile": "hadolint", "systemd": "systemd-analyze"}[target]
+    tool = shutil.which(name, path=where)
+    if tool is None:
+        pytest.skip(f"no {name} here")
+    out = tmp_path / "out"
+    scratch.run("-C", str(EXAMPLE), "export", "--to", target, "--output", str(out))
+    if target == "systemd":
+        words = [tool, "--man=no", "verify", *map(str, sorted(out.glob("system/*")))]
+    else:
+        assert "requirements.txt" in (out / "Dockerfile").read_text()
+        words = [tool, str(out / "Dockerfile")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
