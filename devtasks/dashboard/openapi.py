@@ -94,6 +94,19 @@ SCHEMAS: Mapping[str, Schema] = {
                 processes=WHOLE,
                 holder=_or_null(_object(pid=_or_null(PID), command=TEXT, cwd=_or_null(TEXT))),
                 detail=_or_null(TEXT),
+                restart=_or_null(
+                    _object(
+                        policy=TEXT,
+                        max=WHOLE,
+                        window_seconds=_or_null(NUMBER),
+                        left=_or_null(WHOLE),
+                        next_at=_or_null(NUMBER),
+                        waits_for=_or_null(TEXT),
+                        failed=FLAG,
+                        failed_until=_or_null(NUMBER),
+                        cause=_or_null(TEXT),
+                    )
+                ),
                 group=TEXT,
                 url=_or_null(TEXT),
                 startable=FLAG,
