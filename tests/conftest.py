@@ -12,9 +12,30 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the tests import `toolbox`
 
-from toolbox import Being, Scratch, Stage, end, marked
+from toolbox import WARM, Being, Scratch, Stage, end, marked
 
 SUITE = f"SUITE_RUN={uuid.uuid4().hex}"  # one per worker
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """For `-n auto`: many tests wait for most of their time, so there are some more workers than processors."""
+    return len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)) + 2
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
+        config.option.dist = "loadgroup"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What looks at one elaborate scene stays on one worker, so that the scene is set once."""
+    for item in items:
+        fixtures = getattr(item, "_fixtureinfo").name2fixturedefs  # noqa: B009 - no public way tells the scope
+        if any(found[-1].scope == "module" for found in fixtures.values()):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -36,8 +57,15 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 def leaked() -> list[Being]:
     """Live processes that inherited this worker's environment."""
-    spared = "multiprocessing.resource_tracker"  # the standard library keeps one until the interpreter ends
-    return [one for one in marked(SUITE) if one.pid != os.getpid() and spared not in one.name]
+    # The standard library keeps one until the interpreter ends, and so do we.
+    spared = ("multiprocessing.resource_tracker", "programs/warm.py")
+    return [
+        one for one in marked(SUITE) if one.pid != os.getpid() and not any(name in one.name for name in spared)
+    ]
+
+
+def pytest_unconfigure() -> None:
+    WARM.close()
 
 
 @pytest.fixture

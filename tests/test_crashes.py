@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from crashes.pair import Pair, Warm
+from crashes.pair import Pair
 from crashes.points import Point, chosen, hit, record
 from filetools import fill, small_disk
 from toolbox import PATIENCE_SECONDS, PYTHON, Being, Stage, being, eventually, parent
@@ -33,16 +33,9 @@ needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="needs 
 CHUNKS = 3  # of each scene: what is tried on different workers
 
 
-@pytest.fixture(scope="module")
-def warm() -> Iterator[Warm]:
-    warm = Warm()
-    yield warm
-    warm.close()
-
-
 @pytest.fixture
-def pair(stage: Stage, warm: Warm) -> Pair:
-    return Pair(stage, warm)
+def pair(stage: Stage) -> Pair:
+    return Pair(stage)
 
 
 # --- kill -9 before each system call -----------------------------------------------------------------
@@ -55,10 +48,10 @@ SCENES: dict[str, Callable[[Pair], object]] = {
 _recorded: dict[tuple[str, str], list[Point]] = {}
 
 
-def points(verb: str, scene: str, stage: Stage, warm: Warm) -> list[Point]:
+def points(verb: str, scene: str, stage: Stage) -> list[Point]:
     """The system calls of `verb` in that scene, recorded once a worker."""
     if (verb, scene) not in _recorded:
-        pair = Pair(stage, warm)
+        pair = Pair(stage)
         SCENES[scene](pair)
         _recorded[verb, scene] = record(pair, [verb])
         pair.stop()
@@ -70,8 +63,8 @@ def points(verb: str, scene: str, stage: Stage, warm: Warm) -> list[Point]:
 @pytest.mark.parametrize(
     ("verb", "scene"), [("start", "nothing"), ("start", "orphan"), ("stop", "running"), ("force-clean", "running")]
 )
-def test_killed_before_each_system_call(stage: Stage, warm: Warm, verb: str, scene: str, chunk: int) -> None:
-    sample = chosen(points(verb, scene, stage, warm), everything=EXHAUSTIVE)
+def test_killed_before_each_system_call(stage: Stage, verb: str, scene: str, chunk: int) -> None:
+    sample = chosen(points(verb, scene, stage), everything=EXHAUSTIVE)
     tries = [
         (point, next_)
         for index, point in enumerate(sample)
@@ -81,7 +74,7 @@ def test_killed_before_each_system_call(stage: Stage, warm: Warm, verb: str, sce
     mine = tries[chunk::CHUNKS]
     wrong, missed = [], 0
     for point, next_ in mine:
-        pair = Pair(stage, warm)
+        pair = Pair(stage)
         SCENES[scene](pair)
         try:
             missed += not hit(pair, point, [verb])
@@ -125,12 +118,12 @@ def test_a_start_after_a_stop_that_failed(pair: Pair) -> None:
 # --- disks that are full, or read-only ---------------------------------------------------------------
 
 
-def test_a_full_disk(stage: Stage, warm: Warm, tmp_path: Path) -> None:
+def test_a_full_disk(stage: Stage, tmp_path: Path) -> None:
     """Wherever in a start the room ends, it says so and leaves nothing; with enough room it starts."""
     with small_disk(tmp_path / "disk", 512) as disk:
         outcomes = set()
         for pages in range(0, 42, 3):
-            pair = Pair(stage, warm, disk / f"shop{pages}")
+            pair = Pair(stage, disk / f"shop{pages}")
             ballast = fill(disk)
             os.truncate(ballast, ballast.stat().st_size - pages * resource.getpagesize())
             code, output, errors = pair.raw("start")
@@ -146,10 +139,10 @@ def test_a_full_disk(stage: Stage, warm: Warm, tmp_path: Path) -> None:
         assert outcomes == {0, 1}, "both were tried"
 
 
-def test_a_disk_that_fills_up(stage: Stage, warm: Warm, tmp_path: Path) -> None:
+def test_a_disk_that_fills_up(stage: Stage, tmp_path: Path) -> None:
     """What runs is stopped whole, and is not started again."""
     with small_disk(tmp_path / "disk", 512) as disk:
-        pair = Pair(stage, warm, disk / "shop")
+        pair = Pair(stage, disk / "shop")
         first = pair.start()
         ballast = fill(disk)
         assert pair.run("start")["services"][0]["pid"] == first.pid
@@ -285,10 +278,10 @@ LOSSES: dict[str, Callable[[Pair], object]] = {
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_memory_that_is_lost(stage: Stage, warm: Warm, loss: str) -> None:
+def test_a_memory_that_is_lost(stage: Stage, loss: str) -> None:
     """What runs still runs for the next start, and the next stop stops it."""
     for next_ in ("start", "stop"):
-        pair = Pair(stage, warm)
+        pair = Pair(stage)
         if loss in ("folder deleted", "git clean"):
             pair.declare(ready={})  # its log is gone too
         pair.run("start")

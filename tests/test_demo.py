@@ -65,8 +65,17 @@ def test_every_proof_holds_and_nothing_is_left(environ, colour):
     assert left(environ) == []
 
 
-@pytest.mark.parametrize(("sent", "code"), [("INT", 130), ("TERM", 143), ("HUP", 129)])
-@pytest.mark.parametrize("moment", ["1. ", "$ devtasks start", "3. ", "$ devtasks force-clean"])
+@pytest.mark.parametrize(
+    ("moment", "sent", "code"),
+    [
+        ("1. ", "INT", 130),
+        ("$ devtasks start", "HUP", 129),
+        ("$ devtasks start", "INT", 130),
+        ("3. ", "TERM", 143),
+        ("3. ", "INT", 130),
+        ("$ devtasks force-clean", "TERM", 143),
+    ],
+)
 def test_interrupted_it_leaves_nothing(environ, moment, sent, code):
     with demo(environ) as process:
         heard = ""

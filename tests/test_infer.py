@@ -570,7 +570,7 @@ def test_a_folder_that_leads_out_of_the_project_is_not_followed(tmp_path: Path) 
         ("main.py", "x = FastAPI(port=" + "1" * 10_000 + ")"),
         ("main.py", "if FastAPI: pass\n" + "elif x: pass\n" * 15_000),
         ("main.py", "x = '\\d'  # FastAPI"),
-        ("Procfile", "web: " + "x" * 200_000),
+        ("Procfile", "web: " + "x" * 60_000),
         ("Procfile", "web: x\n" * 30_000),
         ("Procfile", "\n".join(f"p{number}: x $PORT" for number in range(2_000))),
     ],

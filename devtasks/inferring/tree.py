@@ -54,7 +54,7 @@ class Tree:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.notes: list[str] = []
+        self.notes: dict[str, None] = {}  # lines, each once, in order
         self._texts: dict[str, str | None] = {}
 
     def text(self, path: str) -> str | None:
@@ -105,8 +105,7 @@ class Tree:
 
     def note(self, line: str) -> None:
         line = "".join(character if character.isprintable() else "?" for character in line)
-        if line not in self.notes:
-            self.notes.append(line)
+        self.notes[line] = None
 
     def _inside(self, path: str) -> str | None:
         root = os.path.realpath(self.root)

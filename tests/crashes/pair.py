@@ -6,54 +6,25 @@ import itertools
 import json
 import os
 import shutil
-import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from toolbox import PROGRAMS, PYTHON, REPOSITORY, Being, Scratch, Stage, argv, eventually, stat
+from toolbox import PROGRAMS, WARM, Being, Scratch, Stage, argv, eventually, stat
 
 _numbers = itertools.count(1)
-
-
-class Warm:
-    """Runs the program without its start-up, for all that is not itself under test."""
-
-    def __init__(self) -> None:
-        self._child = subprocess.Popen(
-            [PYTHON, PROGRAMS / "warm.py"],
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-        )
-
-    def raw(
-        self, stage: Stage, root: Path, *words: str, tracer: Sequence[str] | None = None
-    ) -> tuple[int, str, str]:
-        """Exit code, output and errors. `tracer`: a command line of strace that is put on it."""
-        assert self._child.stdin is not None
-        assert self._child.stdout is not None
-        self._child.stdin.write(json.dumps([str(root), stage.environ, words, tracer]) + "\n")
-        code, output, errors = json.loads(self._child.stdout.readline())
-        return code, output, errors
-
-    def close(self) -> None:
-        self._child.communicate()
 
 
 class Pair:
     """A project whose one service is two processes; its name is like no other on this machine."""
 
-    def __init__(self, stage: Stage, warm: Warm, root: Path | None = None) -> None:
+    def __init__(self, stage: Stage, root: Path | None = None) -> None:
         self.name = f"w{os.getpid()}-{next(_numbers)}"
         self.scratch = Scratch(stage, root or stage.folder.parent / self.name)
         self.root = self.scratch.root
         self.state = self.scratch.state
         self.pid_file = self.scratch.pid_file(self.name)
         self.stage = stage
-        self.warm = warm
         shutil.copy(PROGRAMS / "pair.sh", self.root)
         self.declare()
 
@@ -70,7 +41,7 @@ class Pair:
     # commands
 
     def raw(self, *words: str) -> tuple[int, str, str]:
-        return self.warm.raw(self.stage, self.root, *words)
+        return WARM.raw(self.stage.environ, self.root, *words)
 
     def run(self, *words: str, expect: int = 0) -> dict[str, Any]:
         """Run a command, compare its exit code and return what it says in JSON."""

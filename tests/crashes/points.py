@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crashes.pair import Pair
+from toolbox import WARM
 
 # What may change something that outlives the process. A shared object, a pipe end or a seek does not.
 _CALLS = (
@@ -59,7 +60,7 @@ def record(pair: Pair, words: Sequence[str]) -> list[Point]:
     root, service = pair.root, pair.name
     log = root / ".strace"
     tracer = ["strace", "-y", "-s", "40", "-e", f"trace=?{_CALLS}", "-o", str(log)]
-    code, output, errors = pair.warm.raw(pair.stage, root, *words, tracer=tracer)
+    code, output, errors = WARM.raw(pair.stage.environ, root, *words, tracer=tracer)
     assert code == 0, (output, errors)
     numbers: Counter[tuple[str, str | None]] = Counter()
     points = []
@@ -90,7 +91,7 @@ def hit(pair: Pair, point: Point, words: Sequence[str]) -> bool:
     if point.path is not None:
         tracer += ["-P", str(pair.root / point.path.format(pair.name))]
     tracer += ["-e", f"inject={point.call}:signal=KILL:when={point.number}"]
-    done = pair.warm.raw(pair.stage, pair.root, *words, tracer=tracer)
+    done = WARM.raw(pair.stage.environ, pair.root, *words, tracer=tracer)
     assert done[0] in (0, -signal.SIGKILL), (str(point), done)
     return done[0] != 0
 

@@ -15,6 +15,7 @@ import sqlite3  # noqa: F401 - imported by the program when needed
 import subprocess
 import sys
 import tempfile
+import traceback
 
 import devtasks
 from devtasks.command import cli
@@ -55,9 +56,13 @@ for line in sys.stdin:
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             os.dup2(output.fileno(), 1)
             os.dup2(errors.fileno(), 2)
-            cli.main(["devtasks", *words])
+            sys.argv = ["devtasks", *words]
+            cli.main(sys.argv)
         except SystemExit as ending:
             code = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
+        except BaseException:
+            traceback.print_exc()
+            raise
         finally:
             with contextlib.suppress(OSError):
                 sys.stdout.flush()
