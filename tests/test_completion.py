@@ -45,9 +45,8 @@ def test_services_at_positions_and_flags_of_the_task():
     assert offered("logs", "") == {"backend", "frontend"}
     assert offered("logs", "backend", "") == {"frontend"}
     assert offered("stop", "st") == {"backend", "frontend"} | NAMES
-    assert offered("stop", "backend", "--") == {f"--{options.dashed(f)}" for f in tasks.VERBS[1].flags} | {
-        "--help"
-    }
+    stop = next(verb for verb in tasks.VERBS if verb.name == "stop")
+    assert offered("stop", "backend", "--") == {f"--{options.dashed(f)}" for f in stop.flags} | {"--help"}
     assert "--json" not in offered("stop", "--json", "--")
     assert "--only" in offered("stop", "--only", "backend", "--")
     assert "--only" not in offered("stop-backend", "--")
