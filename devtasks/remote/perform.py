@@ -21,6 +21,7 @@ from devtasks.report.output import Output
 from devtasks.values import replace
 
 CONNECT_SECONDS = 10.0
+MOST_CONNECT_SECONDS = 60.0
 LOOK_SECONDS = 30.0
 ACT_SECONDS = 600.0
 
@@ -79,7 +80,7 @@ def _plan(
             for one in chosen
         ],
         parallel=max(flags.parallel, len(chosen)) if flags.follow else flags.parallel,
-        connect_seconds=min(CONNECT_SECONDS, limit or CONNECT_SECONDS),
+        connect_seconds=min(limit or CONNECT_SECONDS, MOST_CONNECT_SECONDS),
         answer_seconds=None if flags.follow else limit or waits,
         sudo=flags.sudo,
         tell=output.tell,
