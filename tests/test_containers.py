@@ -95,7 +95,8 @@ def test_its_whole_life(scratch, engine):
         (inside.pid, "postgres -D /data", "container")
     ]
     lines = scratch.run("logs", "--lines", "2")["lines"]
-    assert lines == [{"service": "db", "line": f"db said \\x1b[31m{number}"} for number in (28, 29)]
+    said = [(line["service"], line["line"]) for line in lines]
+    assert said == [("db", f"db said \\x1b[31m{number}") for number in (28, 29)]
     restarted = scratch.run("restart")
     assert restarted["stop"]["services"][0]["containers"] == ["db"]
     assert restarted["start"]["services"][0]["outcome"] == "started"

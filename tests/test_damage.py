@@ -141,6 +141,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     "show-processes": {},
     "ports": {},
     "history": {},
+    "health": {},
     "logs": {},
     "clean": {},
     "start": {},  # it runs already
