@@ -137,6 +137,26 @@ def test_a_log_is_read_on_through_a_new_start(folder: Path) -> None:
     assert logs.tail(path, 5000) == tuple(numbered(1500, 1000).decode().splitlines())
 
 
+def test_who_reads_too_slowly_is_told_what_was_missed(folder: Path) -> None:
+    path = folder / "web.log"
+    append(path, b"first\nhalf a")
+    follower = Follower({"web": path}, lines=1)
+    assert [line for _, line in follower.poll()] == []
+    for turn in range(14):
+        append(path, numbered(turn * 500, 500))
+        assert rotate(path, 10_000)
+    found: list[str] = []
+    while follower.timeout_seconds == 0:
+        found += [line for _, line in follower.poll()]
+    assert found[0] == "half a"
+    kept = on_disk(path)
+    assert found[-len(kept.splitlines()) :] == kept.decode().splitlines()
+    missed = len(b"first\nhalf a" + numbered(0, 7000)) - len(kept) - len("first\nhalf a")
+    assert follower.problems() == [("web", f"{missed} bytes were rotated away before they could be read")]
+    assert follower.problems() == []
+    follower.close()
+
+
 def test_a_line_that_is_longer_than_the_log_may_be_is_cut(folder: Path) -> None:
     path = folder / "web.log"
     append(path, b"y" * 100_000)
@@ -379,12 +399,14 @@ def storm(folder: Path, *, lines: int, max_bytes: int, killed_every_seconds: flo
     follower.close()
     assert seen.complete
     assert kills > 2
+    rotate(path, 1)  # what was killed last is finished
     kept = Tally(lines)
     for name in (path, *(path.with_name(f"{path.name}.{number}") for number in range(1, rotation.KEPT + 1))):
         if name.exists():
             with open(name, encoding="ascii") as file:
                 for line in file:
-                    kept.add(line.lstrip("\0").rstrip("\n"))
+                    if text := line.lstrip("\0").rstrip("\n"):
+                        kept.add(text)
     assert not kept.doubled
     assert kept.complete or path.with_name(f"{path.name}.{rotation.KEPT}").exists()
 

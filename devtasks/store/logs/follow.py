@@ -87,9 +87,12 @@ class Follower:
             select.select([self._notices.descriptor], [], [], limit)
 
     def problems(self) -> list[tuple[str, str]]:
-        """What keeps a log from being read, as (service, words for people), each told once."""
+        """What keeps a log from being read, or has kept, as (service, words for people), each told once."""
         found = []
         for tap in self._taps:
+            missed, tap.missed = tap.reader.missed_bytes - tap.missed, tap.reader.missed_bytes
+            if missed:
+                found.append((tap.name, f"{missed} bytes were rotated away before they could be read"))
             if tap.problem is not None and tap.problem != tap.told:
                 found.append((tap.name, tap.problem))
             tap.told = tap.problem
@@ -120,13 +123,14 @@ class Follower:
 class _Tap:
     """One log on its way to lines."""
 
-    __slots__ = ("busy", "lines", "more", "name", "problem", "reader", "told", "watched")
+    __slots__ = ("busy", "lines", "missed", "more", "name", "problem", "reader", "told", "watched")
 
     def __init__(self, name: str, path: Path, lines: int) -> None:
         self.name = name
         self.reader = Reader(path, lines=lines)
         self.lines = Lines()
         self.more = self.busy = False
+        self.missed = 0
         self.problem: str | None = None
         self.told: str | None = None
         self.watched: tuple[int, int] | None = None

@@ -28,6 +28,7 @@ class Reader:
         self._log: LogFile | None = None
         self._position = 0
         self._between = False  # of two lines
+        self.missed_bytes = 0  # rotated away, and removed, before they were read
         with contextlib.suppress(OSError, ValueError):
             log = LogFile(path)
             try:
@@ -66,11 +67,14 @@ class Reader:
                 self._log, self._position = LogFile(self.path), 0
         while self._log is not None:
             begins, data = self._log.read(self._position, CHUNK_BYTES)
-            if data:
+            if begins > self._position:  # what was there is kept no more
+                self.missed_bytes += begins - self._position
+                self._position = begins
+            elif data:
                 self._position = begins + len(data)
                 self._between = data.endswith(b"\n")
                 return data
-            if begins != self._position:  # truncated
+            elif begins < self._position:  # truncated
                 self._position = begins
             elif self._is_present():
                 break
