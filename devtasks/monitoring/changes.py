@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 from collections.abc import Callable
 
 from devtasks.model import Project
@@ -22,7 +24,8 @@ class Changes:
         self._state = state
         self._changed = changed
         self._notices: Notices | None = None
-        self._folder: int | None = None  # its number: another one was made anew
+        self._held: int | None = None
+        self._number = 0
         self._version: object = None
         self._looked_at = -math.inf
         self.renew()
@@ -39,13 +42,20 @@ class Changes:
         self._version = version
         return changed
 
+    @property
+    def folder(self) -> int | None:
+        """Which state folder this is, in the order in which they were seen; None: the last one is gone."""
+        return self._number if self._is_there() else None
+
     def renew(self) -> None:
         """Watch the folder that is there now: it may have been deleted and made again."""
-        inode = self.present()
-        if inode == self._folder and (inode is None or self._notices is not None):
+        if self._is_there() and self._notices is not None:
             return
         self.close()
-        self._folder = inode
+        self._number += 1
+        # Held open, so that no later folder gets the number of this one
+        with contextlib.suppress(OSError):
+            self._held = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         notices = open_notices()
         if notices is not None and not notices.folder(self._path, written=True):
             notices.close()
@@ -56,6 +66,9 @@ class Changes:
         self._changed()
 
     def close(self) -> None:
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
         if self._notices is not None:
             self._loop.neglect(self._notices.descriptor)
             self._notices.close()
@@ -66,9 +79,8 @@ class Changes:
             self._notices.drain()
         self._changed()
 
-    def present(self) -> int | None:
-        """The number of the folder that is there now."""
+    def _is_there(self) -> bool:
         try:
-            return self._path.stat().st_ino
+            return self._held is not None and os.path.samestat(os.fstat(self._held), os.stat(self._path))
         except OSError:
-            return None
+            return False

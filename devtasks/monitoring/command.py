@@ -48,8 +48,9 @@ def watch(scope: Scope, services: tuple[Service, ...], tell: Callable[[str], Non
         watching = Monitor(scope, services, tell=tell, told=hook.tell)
         watching.every(claim.RENEW_SECONDS, lambda: _renew(claimed, watching, tell))
         scope.state.event(claim.name(scope.project), "monitor", pid=os.getpid(), detail="watching")
-        tell(f"watching {', '.join(one.name for one in services) or 'nothing'} (PID {os.getpid()})")
         try:
+            watching.adopt()
+            tell(f"watching {', '.join(one.name for one in services) or 'nothing'} (PID {os.getpid()})")
             watching.run()
             number = 0
         except KeyboardInterrupt:

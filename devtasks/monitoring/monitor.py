@@ -95,8 +95,9 @@ class Monitor:
     # --- for whoever runs it ------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Adopt what runs, then watch. Services go on when it returns or raises."""
-        self.adopt()
+        """Adopt what runs, unless that is done, then watch. Services go on when it returns or raises."""
+        if not self._beat_at:
+            self.adopt()
         try:
             while not self._over.is_set():
                 self.turn()
@@ -315,7 +316,7 @@ class Monitor:
         now = self._now()
         one.run, one.main, one.elsewhere = run, self._world.identity(main), False
         one.phase, one.ready, one.blocked = "running", False, None
-        one.folder = self._changes.present()
+        one.folder = self._changes.folder
         one.began = now - max(0.0, self._world.now() - self._world.started_at(main))
         if run is None or run.nonce != one.own:
             one.budget, one.acting = restarts.Budget(), False  # somebody started it: a new budget
@@ -491,7 +492,7 @@ class Monitor:
             return False
         run = next((run for run in self._state.runs(one.name, 5) if run.nonce == one.run.nonce), one.run)
         intact = None
-        same_folder = adopting or one.folder == self._changes.present()
+        same_folder = adopting or one.folder == self._changes.folder
         if (adopting or not self._shared) and same_folder and run.main is not None:
             reading = pidfile.read(one.service.pid_file, statedir.owners(self._project.root))
             intact = reading.pid == run.main.pid
