@@ -12,14 +12,18 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from devtasks import limiting
 from devtasks.config import envfile
 from devtasks.errors import DevtasksError
 from devtasks.model import Project, Service
 
+if TYPE_CHECKING:
+    from devtasks.sparing import Spare
+
 _ANSWER_SECONDS = 20.0  # how long a runner may take to execute the service, on a machine that is very busy
+_runners: set[int] = set()  # our children, each one's run over or not
 _RUNNER = Path(__file__).with_name("runner.py")
 _ROTATION = Path(__file__).parent / "store" / "logs" / "rotation.py"
 
@@ -127,11 +131,13 @@ def launch(
     streams: Streams,
     exit_file: Path,
     cgroup: str | None,
+    spare: Spare | None = None,
 ) -> Launched:
     """Execute the command, whose `program` was found, under a runner; return once it was executed.
 
-    `streams` stay the caller's to close, and are above 2. Raises LaunchError when nothing could be executed.
-    When this process is killed meanwhile, the run goes on or never begins; its marker tells the next command.
+    `spare`: a runner that waits already. `streams` stay the caller's to close, and are above 2. Raises
+    LaunchError when nothing could be executed. When this process is killed meanwhile, the run goes on or never
+    begins; its marker tells the next command.
     """
     argv = words(service)
     if sys.platform == "win32":
@@ -153,6 +159,11 @@ def launch(
     }
     try:
         descriptors = [streams.output, streams.error, source, *held]
+        if spare is not None:
+            answer = spare.run(task, label, env["DEVTASKS_ID"], descriptors, _ANSWER_SECONDS)
+            if answer is not None:
+                _runners.add(spare.pid)
+                return _understood(service, spare.pid, answer)
         return _through_runner(service, marshal.dumps(task), label, env["DEVTASKS_ID"], descriptors)
     finally:
         for descriptor in (source, *held):
@@ -172,10 +183,10 @@ def _through_runner(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**_libraries(), "DEVTASKS_ID": marker, "DEVTASKS_RUNNER": "1"},
+        env={**libraries(), "DEVTASKS_ID": marker, "DEVTASKS_RUNNER": "1"},
         pass_fds=descriptors,
         start_new_session=True,
-        preexec_fn=become_subreaper,  # noqa: PLW1509 - no threads here
+        preexec_fn=become_subreaper,  # noqa: PLW1509 - prctl takes no lock that another thread may hold
     )
     runner.returncode = 0  # nobody waits for it: it outlives this command, and that is no mistake
     with contextlib.closing(runner.stdin), contextlib.closing(runner.stdout):  # type: ignore[type-var]
@@ -183,19 +194,37 @@ def _through_runner(
             runner.stdin.write(task)  # type: ignore[union-attr]
             runner.stdin.close()  # type: ignore[union-attr]
         ready, _, _ = select.select([runner.stdout], [], [], _ANSWER_SECONDS)  # type: ignore[type-var]
-        answer = runner.stdout.readline().split() if ready else []  # type: ignore[union-attr]
-    if not ready:  # stopped, or starved: the run's marker tells what becomes of it
-        raise LaunchError(f"{service.name}: its runner (PID {runner.pid}) does not answer")
+        line = runner.stdout.readline() if ready else b"silent"  # type: ignore[union-attr]
+    _runners.add(runner.pid)
+    return _understood(service, runner.pid, line)
+
+
+def reap() -> None:
+    """Let go of runners of ours that have ended. For who lives long: otherwise they stay zombies until he ends."""
+    for pid in tuple(_runners):
+        try:
+            ended = os.waitpid(pid, os.WNOHANG)[0]
+        except ChildProcessError:
+            ended = pid
+        if ended:
+            _runners.discard(pid)
+
+
+def _understood(service: Service, runner: int, line: bytes) -> Launched:
+    """What a runner answered. Raises LaunchError for anything but a service that was executed."""
+    answer = line.split()
+    if line == b"silent":  # stopped, or starved: the run's marker tells what becomes of it
+        raise LaunchError(f"{service.name}: its runner (PID {runner}) does not answer")
     if len(answer) >= 3 and answer[0] == b"ok":
         lowered = (word.decode().lower().partition("=") for word in answer[3:])
         return Launched(
             pid=int(answer[1]),
-            runner=runner.pid,
+            runner=runner,
             in_cgroup=answer[2] == b"1",
             lowered={name: int(value) for name, _, value in lowered},
         )
     with contextlib.suppress(ChildProcessError):
-        os.waitpid(runner.pid, 0)
+        os.waitpid(runner, 0)
     if len(answer) == 3 and answer[0] == b"no":
         place = service.cwd if answer[2] == b"cwd" else service.command[0]
         raise LaunchError(f"{service.name}: cannot execute {place}: {os.strerror(int(answer[1]))}")
@@ -206,7 +235,7 @@ def _log(service: Service) -> tuple[str, str, int | None, str]:
     return str(service.log_file.parent), service.log_file.name, service.log_max_bytes, str(_ROTATION)
 
 
-def _libraries() -> dict[str, str]:
+def libraries() -> dict[str, str]:
     """Where this Python's own libraries are: some builds (GitHub's setup-python) do not start without."""
     names = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
     return {name: os.environ[name] for name in names if name in os.environ}

@@ -71,6 +71,7 @@ class Observer:
         self.world = world
         self.project = project
         self.state = state
+        self.known: Snapshot | None = None  # an earlier look, on which the next one builds
         cwds = [service.cwd for service in project.services if service.cwd != project.root]
         self._places = Places(project.root, cwds)
         self._matchers = {service.name: matcher(service) for service in project.services}
@@ -87,7 +88,8 @@ class Observer:
         """Look at everything. The state is brought in line with what is seen."""
         self.state.collect_exits(self.project)
         self._recall()
-        table = self.world.look(previous)
+        table = self.world.look(previous or self.known)
+        self.known = table if self.known is not None else None
         observation = self._judge(table)
         self._reconcile(table.processes)
         return observation

@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from devtasks import launching, limiting, recording
 from devtasks.errors import DevtasksError, Interrupted, Refused
@@ -28,6 +29,9 @@ from devtasks.standing import stand
 from devtasks.stopping import Stopper
 from devtasks.store import locks, logs, pidfile, statedir
 from devtasks.values import replace
+
+if TYPE_CHECKING:
+    from devtasks.sparing import Spare
 
 _HALF_DONE_SECONDS = 2.0  # how long a runner may take to launch its service or to give up
 _LOOK_SECONDS = 0.005
@@ -65,6 +69,7 @@ class Starter:
         streams: launching.Streams | None = None,
         *,
         permit: Callable[[Service], str | None] | None = None,
+        spare: Callable[[], Spare | None] = lambda: None,
     ) -> None:
         self._observer = observer
         self._world = observer.world
@@ -73,6 +78,7 @@ class Starter:
         self._tell = tell
         self._streams = streams
         self._permit = permit
+        self._spare = spare
         self._timeout_seconds: float | None = None  # in place of each service's own
         self._waiter = Waiter(observer, wanted_already=permit is not None)
 
@@ -327,6 +333,7 @@ class Starter:
                 streams=streams,
                 exit_file=self._project.state_dir / "exits" / nonce,
                 cgroup=cgroup,
+                spare=self._spare(),
             )
         except DevtasksError:
             self._state.finish(nonce, ended_at=self._world.now(), cause="not-launched")

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 from devtasks import verbs
 from devtasks.errors import DevtasksError, Refused
-from devtasks.model import Project, Service
+from devtasks.model import Project, Service, Snapshot
 from devtasks.outcomes import Started
+from devtasks.sparing import Spare
 from devtasks.starting import Starter
 from devtasks.stopping import Stopper
 from devtasks.store.state import State
@@ -26,54 +27,55 @@ class Done(Value):
     forbidden: bool
 
 
-def begin(
-    project: Project,
-    service: Service,
-    nonce: str,
-    *,
-    replacing: str | None,
-    may: Callable[[], bool],
-    tell: Callable[[str], None],
-    done: Callable[[Done], None],
-) -> None:
-    """Start `service` as the run `nonce`, in a thread; with `replacing`, that run is stopped first.
+class Order(Value):
+    """What is to be done: start `service` as the run `nonce`; with `replacing`, that run is stopped first.
 
-    `may` is asked, in that thread, whether the monitor still wants this; whether the service is wanted is read
-    from the state. `tell` and `done` are called in that thread, too; `done` exactly once, whatever happens.
+    `may` is asked in the thread whether the monitor still wants this; whether the service is wanted is read from
+    the state. `known` is an earlier look, `spare` has a runner ready, `tell` is called in the thread, too.
     """
+
+    project: Project
+    service: Service
+    nonce: str
+    replacing: str | None
+    known: Snapshot | None
+    spare: Callable[[], Spare | None]
+    may: Callable[[], bool]
+    tell: Callable[[str], None]
+
+
+def begin(order: Order, done: Callable[[Done], None]) -> None:
+    """Carry it out in a thread; `done` is called there exactly once, whatever happens."""
 
     def work() -> None:
         try:
-            result = _Deed(project, service, nonce, may, tell).carry_out(replacing)
+            result = _Deed(order).carry_out()
         except BaseException as error:  # noqa: BLE001 - a thread's end is told like any other
-            result = Done(started=_failed(service, error), nonce=nonce, forbidden=False)
+            result = Done(started=_failed(order.service, error), nonce=order.nonce, forbidden=False)
         done(result)
 
-    threading.Thread(target=work, name=f"restart {service.name}", daemon=True).start()
+    threading.Thread(target=work, name=f"restart {order.service.name}", daemon=True).start()
 
 
 class _Deed:
-    def __init__(
-        self, project: Project, service: Service, nonce: str, may: Callable[[], bool], tell: Callable[[str], None]
-    ) -> None:
-        self._project = project
-        self._service = service
-        self._nonce = nonce
-        self._may = may
-        self._tell = tell
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        self._service = order.service
         self._forbidden = False
-        self._state = State.open(project, create=True, asker=ASKER)
+        self._state = State.open(order.project, create=True, asker=ASKER)
 
-    def carry_out(self, replacing: str | None) -> Done:
-        scope = verbs.Scope(self._project, this_world(), self._state, self._tell)
+    def carry_out(self) -> Done:
+        order = self._order
+        scope = verbs.Scope(order.project, this_world(), self._state, order.tell)
+        scope.observer.known = order.known
         try:
             reason = self._permit(self._service)
-            if reason is None and replacing is not None:
-                self._end(scope, replacing)
+            if reason is None and order.replacing is not None:
+                self._end(scope, order.replacing)
             started = self._start(scope) if reason is None else _failed(self._service, Refused(reason))
         finally:
             scope.close()
-        return Done(started=started, nonce=self._nonce, forbidden=self._forbidden)
+        return Done(started=started, nonce=order.nonce, forbidden=self._forbidden)
 
     def _end(self, scope: verbs.Scope, nonce: str) -> None:
         ended = Stopper(scope.observer, scope.observer.observe()).stop([self._service])
@@ -84,8 +86,10 @@ class _Deed:
         scope.state.finish(nonce, ended_at=scope.world.now(), cause="restarted")
 
     def _start(self, scope: verbs.Scope) -> Started:
-        starter = Starter(scope.observer, self._tell, permit=self._permit)
-        (started,) = starter.start([self._service], timeout_seconds=None, nonces={self._service.name: self._nonce})
+        order = self._order
+        starter = Starter(scope.observer, order.tell, permit=self._permit, spare=order.spare)
+        nonces = {order.service.name: order.nonce}
+        (started,) = starter.start([order.service], timeout_seconds=None, nonces=nonces)
         return started
 
     def _permit(self, service: Service) -> str | None:
@@ -94,7 +98,7 @@ class _Deed:
         if row is not None and not row.wanted:
             self._forbidden = True
             return "it was stopped meanwhile"
-        if not self._may():
+        if not self._order.may():
             self._forbidden = True
             return "the monitor ends"
         return None

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from devtasks import causes, restarts
 from devtasks.errors import DevtasksError
 from devtasks.health import Answer, begin
+from devtasks.launching import libraries, reap
 from devtasks.model import Identity, Process, Run, Service
 from devtasks.monitoring import deed
 from devtasks.monitoring.changes import Changes
@@ -26,6 +27,7 @@ from devtasks.monitoring.watched import Watched
 from devtasks.observing import Observation
 from devtasks.phrases import duration, how_it_ended
 from devtasks.probes import Prober
+from devtasks.sparing import Spares
 from devtasks.standing import stand
 from devtasks.starting import Starter
 from devtasks.store import exits, pidfile, statedir
@@ -81,6 +83,7 @@ class Monitor:
             if one.service.health is not None
         }
         self._heart = Heart(self._world, self._memory)
+        self._spares = Spares(libraries())
         self._evidence = Evidence(self._world, self._project)
         self._timers: list[tuple[float, float, Callable[[], None]]] = []  # due, interval, what
         self._over = threading.Event()
@@ -126,6 +129,7 @@ class Monitor:
         self._over.set()
         for one in self.watched.values():
             self._forget(one)
+        self._spares.close()
         self._heart.farewell()
         self._changes.close()
         self.loop.close()
@@ -148,6 +152,7 @@ class Monitor:
         self._beat_at = now
         self._by_hand_at = now + _BY_HAND_SECONDS
         self._advance()
+        self._prepare()
 
     def _place(self, one: Watched, seen: Observation, wanted: dict[str, Wanted]) -> None:
         """Where a service stands when the monitor comes."""
@@ -255,6 +260,8 @@ class Monitor:
     def _tick(self, now: float) -> None:
         """What is looked at now and then: memory, dead workers, unconfirmed starts, what was started by hand."""
         self._changes.renew()
+        reap()
+        self._prepare()
         wanted = self._memory.wanted()
         running = [one for one in self.watched.values() if one.phase == "running" and not one.by_hand]
         for one in running:
@@ -266,6 +273,12 @@ class Monitor:
             self._by_hand_at = now + _BY_HAND_SECONDS
             self._look_for_handmade(now)
         self._beat(now)
+
+    def _prepare(self) -> None:
+        """Have a runner ready for a restart, unless one is under way or nothing could ever be restarted."""
+        quiet = all(one.phase not in ("acting", "ending", "waiting") for one in self.watched.values())
+        if quiet and any(one.phase == "running" and not one.by_hand for one in self.watched.values()):
+            self._spares.refill()
 
     def _beat(self, now: float) -> None:
         self._beat_at = now
@@ -576,15 +589,17 @@ class Monitor:
             self._tell(f"{one.name}: {why}; restarting ({number} of {one.service.restart.max})")
         self._forget(one)
         one.phase = "acting"
-        deed.begin(
-            self._project,
-            one.service,
-            one.own,
+        order = deed.Order(
+            project=self._project,
+            service=one.service,
+            nonce=one.own,
             replacing=replacing,
+            known=self._seen.table if self._seen is not None else None,
+            spare=self._spares.take,
             may=lambda: not self._over.is_set(),
             tell=lambda line: self.loop.post(lambda: self._tell(line)),
-            done=lambda result: self.loop.post(lambda: self._done(one, result)),
         )
+        deed.begin(order, lambda result: self.loop.post(lambda: self._done(one, result)))
 
     def _group_is_up(self, name: str) -> bool:
         return all(one.is_up for one in self._groups.get(name, ()))
@@ -609,6 +624,7 @@ class Monitor:
                 self._keep(one)
                 self._tell(f"{one.name}: runs again (PID {started.pid}), ready after {duration(started.seconds)}")
                 self._happened(one, "ready", f"after {duration(started.seconds)}", pid=started.pid)
+                self._prepare()
             return
         one.budget = restarts.begun(one.budget, now)
         one.run = self._state.last_run(one.name) or one.run
