@@ -197,7 +197,8 @@ def one_round(shop: Scratch, damage: Damage, chance: random.Random) -> None:
         verb = chance.choice(sorted(ENDS))
         done = do(shop, verb, **ENDS[verb])
         assert not main.alive, (verb, done)
-        assert done.code == 0 or (verb == "restart" and damage in (_locked_for_writing, _locked_whole)), done
+        unwritable = damage in (_unreadable, _locked_for_writing, _locked_whole)
+        assert done.code == 0 or (verb == "restart" and unwritable), done
         if verb != "restart":
             assert state_of(shop) == ("stopped", None)
     state, pid = state_of(shop)
