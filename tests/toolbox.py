@@ -391,6 +391,7 @@ class Warm:
     def __init__(self) -> None:
         self._child: subprocess.Popen[str] | None = None
         self._busy = threading.Lock()
+        self._mark = f"{os.getpid()}-{time.monotonic_ns()}"
 
     def suits(self, options: Mapping[str, Any], env: Mapping[str, str]) -> bool:
         """Whether a command with these options of subprocess.run is the same here as executed anew."""
@@ -410,20 +411,29 @@ class Warm:
             child = self._begun()
             assert child.stdin is not None
             assert child.stdout is not None
-            child.stdin.write(json.dumps([str(folder), dict(environ), words, tracer]) + "\n")
-            if not select.select([child.stdout], [], [], seconds)[0]:
-                end(lambda: marked(f"WARM={id(self)}"))
-                self.close()
+            try:
+                child.stdin.write(json.dumps([str(folder), dict(environ), words, tracer]) + "\n")
+                answered = select.select([child.stdout], [], [], seconds)[0]
+                code, output, errors = json.loads(child.stdout.readline()) if answered else (None, "", "")
+            except BaseException:
+                self._give_up()
+                raise
+            if code is None:
+                self._give_up()
                 raise subprocess.TimeoutExpired(["devtasks", *words], seconds)
-            code, output, errors = json.loads(child.stdout.readline())
             return code, output, errors
+
+    def _give_up(self) -> None:
+        """End it and what it began; the next command gets another one."""
+        end(lambda: marked(f"WARM={self._mark}"))
+        self.close()
 
     def _begun(self) -> subprocess.Popen[str]:
         if self._child is None:
             self._child = subprocess.Popen(
                 [PYTHON, PROGRAMS / "warm.py"],
                 cwd="/",
-                env={**os.environ, "PYTHONPATH": str(REPOSITORY), "LANG": "C.UTF-8", "WARM": str(id(self))},
+                env={**os.environ, "PYTHONPATH": str(REPOSITORY), "LANG": "C.UTF-8", "WARM": self._mark},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
