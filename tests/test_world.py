@@ -30,6 +30,7 @@ from devtasks.world.binding import bindable, taken
 from devtasks.world.checked import CheckedHandle
 from devtasks.world.linux import LinuxWorld
 from devtasks.world.portable import PortableWorld
+from devtasks.world.waking import Waker
 
 NOBODY = 65534
 WORLDS: dict[str, Callable[[], World]] = {
@@ -476,6 +477,21 @@ def test_a_nested_pid_namespace_shows(world, nursery):
     child = next(row for row in world.look().processes.values() if row.ppid == parent.pid)
     assert child.argv[-3] == IDLE
     assert world.details([child.pid])[child.pid].namespaces[0] != world.my_details().namespaces[0]
+
+
+@pytest.mark.parametrize("system", ["linux", "win32"])
+def test_a_waker_wakes_once_however_often(monkeypatch, system):
+    monkeypatch.setattr(sys, "platform", system)
+    waker = Waker()
+    assert not select.select([waker.descriptor], [], [], 0)[0]
+    for _ in range(100_000):
+        waker.wake()
+    assert select.select([waker.descriptor], [], [], 0)[0]
+    assert set(waker.drain()) == {0}
+    assert not select.select([waker.descriptor], [], [], 0)[0]
+    assert waker.drain() == b""
+    waker.close()
+    waker.wake()
 
 
 def test_usage_grows(world, nursery):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import selectors
 from collections import deque
 from collections.abc import Callable
+
+from devtasks.world.waking import Waker
 
 
 class Loop:
@@ -16,12 +17,10 @@ class Loop:
         self.turns = 0  # how often it woke up
         self._selector = selectors.DefaultSelector()
         self._posted: deque[Callable[[], None]] = deque()
-        self._waking, self._wake = os.pipe()
-        for descriptor in (self._waking, self._wake):
-            os.set_blocking(descriptor, False)
-        self.attend(self._waking, self._drain)
+        self._waker = Waker()
+        self.attend(self._waker.descriptor, self._waker.drain)
 
-    def attend(self, descriptor: int, callback: Callable[[], None]) -> None:
+    def attend(self, descriptor: int, callback: Callable[[], object]) -> None:
         """Call `callback` whenever `descriptor` is readable."""
         self._selector.register(descriptor, selectors.EVENT_READ, callback)
 
@@ -33,8 +32,7 @@ class Loop:
     def post(self, call: Callable[[], None]) -> None:
         """Have `call` called in the loop's thread, soon."""
         self._posted.append(call)
-        with contextlib.suppress(OSError):  # full: it is awake already; closed: nobody listens any more
-            os.write(self._wake, b"\0")
+        self._waker.wake()
 
     def turn(self, timeout_seconds: float | None) -> None:
         """Wait until something is ready, at most so long (None: for ever), and call it back."""
@@ -50,11 +48,4 @@ class Loop:
 
     def close(self) -> None:
         self._selector.close()
-        for descriptor in (self._waking, self._wake):
-            os.close(descriptor)
-        self._wake = -1
-
-    def _drain(self) -> None:
-        with contextlib.suppress(OSError):
-            while os.read(self._waking, 4096):
-                pass
+        self._waker.close()

@@ -13,6 +13,7 @@ from typing import Any, Protocol, Self
 from devtasks.outcomes import Frame
 from devtasks.report import top
 from devtasks.report.output import Output
+from devtasks.world.waking import Waker
 
 # the alternate screen, so that what was there before comes back; no cursor; long lines are not wrapped
 _ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l"
@@ -73,7 +74,7 @@ class Terminal:
         self._output = output
         self._frame: Frame | None = None
         self._keyboard: _Keyboard | None = None
-        self._wake: tuple[int, int] | None = None
+        self._waker: Waker | None = None
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -89,10 +90,9 @@ class Terminal:
         self._give_back()
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        if self._wake is not None:
+        if self._waker is not None:
             signal.set_wakeup_fd(-1)
-            for descriptor in self._wake:
-                os.close(descriptor)
+            self._waker.close()
 
     def show(self, frame: Frame) -> None:
         self._frame = frame
@@ -102,15 +102,15 @@ class Terminal:
         self._write(_HOME + "".join(f"{line}{_END_OF_LINE}\r\n" for line in lines) + _BELOW)
 
     def pause(self, seconds: float) -> bool:
-        if self._wake is None:
+        if self._waker is None:
             time.sleep(seconds)
             return self._output.closed
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and not self._output.closed:
             keyboard = [self._keyboard.descriptor] if self._keyboard is not None else []
-            ready, _, _ = select.select([self._wake[0], *keyboard], [], [], left)
-            if self._wake[0] in ready:
-                if signal.SIGTSTP in os.read(self._wake[0], 512):
+            ready, _, _ = select.select([self._waker.descriptor, *keyboard], [], [], left)
+            if self._waker.descriptor in ready:
+                if signal.SIGTSTP in self._waker.drain():
                     self._suspend()
                 if self._frame is not None:
                     self.show(self._frame)
@@ -138,10 +138,8 @@ class Terminal:
     def _listen(self) -> None:
         if sys.platform == "win32":
             return  # no such signals; the size is read anew for each frame
-        self._wake = os.pipe()
-        for descriptor in self._wake:
-            os.set_blocking(descriptor, False)
-        signal.set_wakeup_fd(self._wake[1], warn_on_full_buffer=False)
+        self._waker = Waker()
+        signal.set_wakeup_fd(self._waker.signals, warn_on_full_buffer=False)
         for number in (signal.SIGWINCH, signal.SIGTSTP):  # handled in `pause`, never in the middle of a line
             self._handlers[number] = signal.signal(number, lambda _number, _frame: None)
 

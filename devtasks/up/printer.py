@@ -6,7 +6,6 @@ a terminal that is stopped, or a reader that is slow, delays the view of them an
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import select
@@ -21,6 +20,7 @@ from devtasks.report.look import Look
 from devtasks.store.logs.follow import Follower
 from devtasks.up import news
 from devtasks.up.news import News
+from devtasks.world.waking import Waker
 
 _OWN = "up"  # what stands before our own lines
 _TICK_SECONDS = 1.0
@@ -52,9 +52,7 @@ class Printer:
         self._progress: Callable[[], Iterable[News]] = tuple
         self._ending = threading.Event()
         self._awake = threading.Event()
-        self._waking, self._wake = os.pipe()
-        for descriptor in (self._waking, self._wake):
-            os.set_blocking(descriptor, False)
+        self._waker = Waker()
         self._moved = time.monotonic()
         self._gone = False
         names = tuple(services)
@@ -90,13 +88,11 @@ class Printer:
             self._thread.join(0.05)
         if not self._thread.is_alive():
             self._follower.close()
-            for descriptor in (self._waking, self._wake):
-                os.close(descriptor)
+            self._waker.close()
 
     def _rouse(self) -> None:
         self._awake.set()
-        with contextlib.suppress(OSError):  # full: it is awake already
-            os.write(self._wake, b"\0")
+        self._waker.wake()
 
     # --- in the thread --------------------------------------------------------------------------------------
 
@@ -129,10 +125,8 @@ class Printer:
 
     def _wait(self, seconds: float) -> None:
         if self._follower.fileno() >= 0:
-            ready, _, _ = select.select([self._follower.fileno(), self._waking], [], [], seconds)
-            if self._waking in ready:
-                with contextlib.suppress(OSError):
-                    os.read(self._waking, 4096)
+            select.select([self._follower.fileno(), self._waker.descriptor], [], [], seconds)
+            self._waker.drain()
         elif self._awake.wait(seconds):
             self._awake.clear()
 

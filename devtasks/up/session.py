@@ -72,7 +72,7 @@ class Session:
     def end(self, reason: Reason) -> None:
         """Have `run` stop everything and return. For any thread; the first reason counts."""
         self._reason = self._reason or reason
-        self._noted.wake()
+        self._noted.waker.wake()
 
     def note(self, line: str) -> None:
         """A line of progress, of whoever works for us."""
@@ -144,7 +144,7 @@ class Session:
 
         self._monitor = monitor = Monitor(self._scope, services, tell=self._told, told=told)
         try:
-            monitor.loop.attend(self._noted.descriptor, self._noted.drain)
+            monitor.loop.attend(self._noted.waker.descriptor, self._noted.waker.drain)
             monitor.every(claim.RENEW_SECONDS, lambda: self._renew(claimed))
             monitor.adopt()
             while True:
@@ -183,8 +183,8 @@ class Session:
                     return reason
                 if not onlooker.look():
                     return self._all_over()
-                onlooker.wait(self._noted.descriptor)
-                self._noted.drain()
+                onlooker.wait(self._noted.waker.descriptor)
+                self._noted.waker.drain()
         finally:
             onlooker.close()
 
@@ -239,7 +239,7 @@ class Session:
             farewell = Farewell(self._scope, self._begun, say=self._say, ask=self._ask)
             ok = farewell.stop(why, settled=self._settled)
             self._guardian.dismiss()
-        self._noted.close()
+        self._noted.waker.close()
         return ok
 
     def _tell(self, event: Event, detail: str, *, exit_code: int | None = None) -> None:

@@ -2,42 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from devtasks.world.waking import Waker
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 ENDING = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 
 
 class Noted:
-    """The signals that came, and a descriptor that is readable from the first on."""
+    """The signals that came, and what wakes whoever waits for them."""
 
     def __init__(self) -> None:
         self.numbers: list[int] = []
-        self.descriptor, self._wake = os.pipe()
-        for descriptor in (self.descriptor, self._wake):
-            os.set_blocking(descriptor, False)
-
-    def wake(self) -> None:
-        """Make the descriptor readable. For any thread."""
-        with contextlib.suppress(OSError):  # full: it is readable; closed: nobody waits any more
-            os.write(self._wake, b"\0")
-
-    def drain(self) -> None:
-        with contextlib.suppress(OSError):
-            while os.read(self.descriptor, 4096):
-                pass
+        self.waker = Waker()
 
     @contextmanager
     def noting(self) -> Iterator[None]:
         """Within it signals are noted. What is ignored (nohup) stays ignored."""
         handled = {number: signal.getsignal(number) for number in ENDING}
         mine = [number for number, handler in handled.items() if handler is not signal.SIG_IGN]
-        before = signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
+        before = signal.set_wakeup_fd(self.waker.signals, warn_on_full_buffer=False)
         try:
             for number in mine:
                 signal.signal(number, self._note)
@@ -46,11 +34,6 @@ class Noted:
             for number in mine:
                 signal.signal(number, handled[number])
             signal.set_wakeup_fd(before)
-
-    def close(self) -> None:
-        wake, self._wake = self._wake, -1
-        os.close(self.descriptor)
-        os.close(wake)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self.numbers.append(number)
