@@ -190,6 +190,7 @@ GET, POST = ("GET", "/api/services"), ("POST", "/api/services/web/stop")
         (POST, HOST | COOKIE | CHANGE | ORIGIN),
         (POST, {"host": ("localhost:7788",)} | COOKIE | CHANGE | {"origin": ("http://localhost:7788",)}),
         (("GET", "/"), HOST),
+        (("GET", "/"), HOST | {"sec-fetch-site": ("cross-site",)}),
         (("HEAD", "/static/app.js"), HOST),
         (("POST", "/api/session"), HOST | CHANGE),
     ],

@@ -74,7 +74,8 @@ class Guard:
                 f"{head.path[:200]} takes {' and '.join(methods)}, not {head.method[:20]}",
                 headers={"Allow": ", ".join(methods)},
             )
-        self._origin(head, host, needed=head.method == "POST" and allowed.until is not None)
+        if not static:  # a link to the page may stand anywhere
+            self._origin(head, host, needed=head.method == "POST" and allowed.until is not None)
         if head.method == "POST":
             _change(head)
         elif "transfer-encoding" in head.headers or head.one("content-length") not in (None, "0"):

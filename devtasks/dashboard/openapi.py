@@ -139,7 +139,11 @@ SCHEMAS: Mapping[str, Schema] = {
         ),
         rejected=_list(_REJECTED),
     ),
-    "Logs": _object(version=_VERSION, lines=_list(_object(service=TEXT, line=TEXT))),
+    "Logs": _object(
+        version=_VERSION,
+        lines=_list(_object(service=TEXT, line=TEXT, at=_or_null(NUMBER))),
+        problems=_list(_object(service=TEXT, detail=TEXT)),
+    ),
     "Ports": _object(
         version=_VERSION,
         project=TEXT,
