@@ -180,8 +180,6 @@ class Monitor:
             one.phase = "failed"
         elif one.budget.next_at is not None and last.nonce == one.own:
             one.phase = "waiting"
-        elif last.exit_code is None and last.main is not None:
-            self._begin_ending(one)  # its runner may be about to write it down
         else:
             lived = last.ended_at - last.started_at if last.ended_at is not None else None
             self._exited(one, last.exit_code, lived)
