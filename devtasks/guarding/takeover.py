@@ -175,6 +175,7 @@ class _Takeover:
         sent = self._teller(held.port)
         left: tuple[Survivor, ...] = ()
         if held.ours:
+            self._state.watching.unwant(sorted(held.services))  # a monitor would fight for the port
             aimed = observer.aim_at(seen, [one.pid for one in held.ours])
             known = {service.name: service for service in self._project.services}
             services = [known.get(name, name) for name in sorted(held.services)]
