@@ -88,7 +88,8 @@ HAPPENED = Happening(kind="failure", service="web", at=1.5, pid=7, exit_code=3, 
 
 
 def test_a_hook_is_told_and_its_end_is_only_reported(tmp_path: Path):
-    program = "import os, sys, json; open('told', 'w').write(json.dumps([dict(os.environ), sys.stdin.read()])); sys.exit(4)"
+    told = "json.dumps([dict(os.environ), sys.stdin.read()])"
+    program = f"import os, sys, json; open('told', 'w').write({told}); sys.exit(4)"
     project = replace(project_at(tmp_path, "web"), on_event=(sys.executable, "-S", "-c", program))
     assert run(project, HAPPENED) == 4
     environ, line = json.loads((tmp_path / "told").read_text())
