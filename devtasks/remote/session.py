@@ -17,6 +17,7 @@ from devtasks.values import Value
 _PIECE = 64 * 1024
 _POLL_SECONDS = 0.05
 _LONGEST_LINE = 20_000
+_REST_SECONDS = 3.0  # for what is on its way when the command has ended
 FAREWELL_SECONDS = 5.0  # for a command that was told to end because it took too long
 
 
@@ -81,6 +82,7 @@ def converse(
     complaints = None if on_error is None else Lines(on_error)
     late = interrupted = too_much = False
     deadline = bounds.deadline
+    ended_at: float | None = None
     channel.settimeout(_POLL_SECONDS)
     channel.exec_command(line)
     open_ = True
@@ -88,7 +90,8 @@ def converse(
         if bounds.interrupted.is_set() and not (interrupted or late):
             interrupted = True
             deadline = _told_to_end(channel, bounds.grace_seconds)
-        if bounds.abandoned.is_set() or channel.closed:
+        # What came before it was closed is still to be read.
+        if bounds.abandoned.is_set() or (channel.closed and not open_):
             break
         if deadline is not None and time.monotonic() > deadline:
             if late or interrupted:
@@ -103,8 +106,10 @@ def converse(
         elif piece is None:
             if on_silence is not None:
                 on_silence()
-            # A process that it left behind may hold the channel open.
-            open_ = open_ and not channel.exit_status_ready()
+            # sshd may tell the end before the last of the output; and a process that was left behind may hold the
+            # channel open for ever.
+            ended_at = ended_at or (time.monotonic() if channel.exit_status_ready() else None)
+            open_ = open_ and (ended_at is None or time.monotonic() < ended_at + _REST_SECONDS)
         elif output is not None:
             output.feed(piece)
         elif len(kept) + len(piece) > bounds.most_bytes:
