@@ -95,7 +95,11 @@ def test_a_one_time_token_holds_once_and_for_five_minutes():
     assert not judge.redeem(fresh, NOW), "used"
     assert not judge.redeem(old, NOW), "too old"
     assert judge.redeem(one_time(TOKEN, NOW), NOW), "another one"
-    assert not Credentials(TOKEN, since=NOW + 60).redeem(one_time(TOKEN, NOW), NOW + 61), "from before the start"
+    for since in (0.01, 60):
+        assert not Credentials(TOKEN, since=NOW + since).redeem(one_time(TOKEN, NOW), NOW + 61), (
+            "from before the start"
+        )
+    assert Credentials(TOKEN, since=NOW).redeem(one_time(TOKEN, NOW), NOW), "from the very start"
     assert not judge.redeem(one_time(TOKEN, NOW + 60), NOW), "from the future"
 
 

@@ -25,7 +25,7 @@ SESSION_SECONDS = 12 * 3600.0
 
 _TOKEN_BYTES = 32
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
-_SIGNED = re.compile(r"([0-9]{1,12})\.([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{43})")
+_SIGNED = re.compile(r"([0-9]{1,14})\.([A-Za-z0-9_-]{22})\.([A-Za-z0-9_-]{43})")
 _CLOCK_SECONDS = 2.0  # how far ahead a one-time token may be: the wall clock is set now and then
 
 
@@ -46,8 +46,9 @@ class Credentials:
         found = _signed(self._token, "one-time", one_time)
         if found is None:
             return False
-        issued, nonce = found
-        too_old = max(self._since - _CLOCK_SECONDS, now - ONE_TIME_SECONDS)
+        milliseconds, nonce = found
+        issued = milliseconds / 1000
+        too_old = max(int(self._since * 1000) / 1000, now - ONE_TIME_SECONDS)
         self._used = {one: until for one, until in self._used.items() if until > now}
         if not too_old <= issued <= now + _CLOCK_SECONDS or nonce in self._used:
             return False
@@ -67,7 +68,7 @@ class Credentials:
 
 def one_time(token: str, now: float) -> str:
     """What a browser exchanges for a session: once, within five minutes."""
-    return _sign(token, "one-time", int(now))
+    return _sign(token, "one-time", int(now * 1000))
 
 
 def _sign(token: str, purpose: str, number: int) -> str:
