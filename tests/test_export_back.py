@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -126,12 +127,13 @@ def test_a_damaged_file_is_said_and_not_used(text: str, tmp_path: Path):
 @given(st.dictionaries(_TEXT, _NODE, max_size=5))
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
 def test_what_is_emitted_is_read_or_refused(value: dict[str, Any]):
-    """Lists of mappings are the one thing that the reader leaves out."""
+    """Lists of mappings, and numbers that no export has, are what the reader leaves out."""
     text = emitter.document(value)
     try:
         assert reader.parse(text) == (yaml.safe_load(text) or {})
     except reader.NotRead:
-        assert "  - " in text or any(not key[:1].isascii() for key in value) or "-" in text
+        long = re.search("[0-9]{19}", text)
+        assert "  - " in text or any(not key[:1].isascii() for key in value) or "-" in text or long
 
 
 @given(st.text())
