@@ -13,7 +13,7 @@ def is_wanted(
 
     `row`: what is recorded. `own`: the run that the monitor began itself; `acting`: it was stopping `run` to
     start it again. `known`: it was wanted as this run before, and the record of that is lost. `pid_file`: whether
-    the PID file still names the run, None where that does not matter: whoever stops a service removes it, and can
+    there still is a PID file, None where that does not matter: whoever stops a service removes it, and can
     do so on a full disk, too, where nothing can be recorded.
 
     A run that ended before it was ready is its starter's business.

@@ -506,7 +506,7 @@ class Monitor:
         same_folder = adopting or one.folder == self._changes.folder
         if (adopting or not self._shared) and same_folder and run.main is not None:
             reading = pidfile.read(one.service.pid_file, statedir.owners(self._project.root))
-            intact = reading.pid == run.main.pid
+            intact = reading.pid is not None  # an older PID was left by a start that was killed, not by a stop
         return is_wanted(row, run, own=one.own, acting=one.acting, known=one.ready, pid_file=intact)
 
     # --- a decision ---------------------------------------------------------------------------------------
