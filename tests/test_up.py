@@ -221,6 +221,17 @@ def test_a_service_that_dies_is_started_again_and_stopped_in_the_end(shop: Scrat
     assert not second.alive
 
 
+def test_nothing_is_left_of_a_service_that_was_given_up(scratch: Scratch) -> None:
+    job = {"command": [PYTHON, "main.py", "--name", "job", "--say", "on it"], "ready": {"log": "on it"}}
+    declare(scratch, job={**job, "restart": {"policy": "never"}})
+    up = Up(scratch)
+    up.expect("ready", "web")  # which is the last
+    scratch.stage.one("job").kill()
+    up.expect("exit", "job")
+    assert up.end(signal.SIGINT) == 130
+    assert {row["state"] for row in scratch.run("status")["services"]} == {"stopped"}
+
+
 def test_a_service_that_was_stopped_from_elsewhere_is_let_go_and_the_last_one_ends_it(shop: Scratch) -> None:
     up = Up(shop)
     up.expect("ready", "web")

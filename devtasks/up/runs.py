@@ -137,7 +137,7 @@ class Runs:
             self._world.sleep(_PAUSE_SECONDS)
 
     def _tidy(self, service: Service, ending: Ending) -> None:
-        """Remove the PID file that names one of those that ended, and say in the state that the run is over."""
+        """Remove the PID file of what has ended, now or before; say in the state that the run is over."""
         if ending.survivors:
             return
         nonce = self._nonces[service.name]
@@ -148,9 +148,12 @@ class Runs:
             exit_code=end.status if end is not None else None,
             cause="stopped",
         )
-        reading = pidfile.read(service.pid_file, statedir.owners(self._project.root))
-        if reading.pid in ending.targets:
-            pidfile.remove_if_unchanged(reading.path, reading)
+        ended = set(ending.targets)
         for run in self._state.runs(service.name, 5):
+            if run.nonce == nonce and run.main is not None:
+                ended.add(run.main.pid)
             if run.nonce == nonce and run.cgroup:
                 self._world.remove_cgroup(run.cgroup)
+        reading = pidfile.read(service.pid_file, statedir.owners(self._project.root))
+        if reading.pid in ended:
+            pidfile.remove_if_unchanged(reading.path, reading)
