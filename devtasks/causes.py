@@ -37,6 +37,7 @@ class Facts(Value):
     ports: tuple[int, ...] = ()
     holders: tuple[str, ...] = ()  # who listens on these now, in words
     oom_kills: int | None = None  # by the kernel, in the cgroup of the run
+    oom_kills_anywhere: int | None = None  # by the kernel, on this machine, since the last end
     asked: bool = False  # a command of ours sent it a signal
     disk_free_bytes: int | None = None  # where it logs
     memory_free_bytes: int | None = None
@@ -130,7 +131,7 @@ _ENOUGH_MEMORY: Final = 64 << 20
 
 def explain(exit_code: int | None, last_lines: Sequence[str], facts: Facts) -> Cause | None:
     """The likeliest cause; None: nothing tells."""
-    if facts.oom_kills:
+    if facts.oom_kills and exit_code in _KILLED:
         return Cause(kind="killed-for-memory", text="the kernel killed it for its memory limit")
     for wording in _WORDINGS:
         found = next((one for line in reversed(last_lines) if (one := wording.pattern.search(line))), None)
@@ -138,6 +139,8 @@ def explain(exit_code: int | None, last_lines: Sequence[str], facts: Facts) -> C
             return _cause(wording, found, facts)
     if exit_code in _KILLED and not facts.asked:
         text = "probably killed for memory: no command of ours sent KILL"
+        if facts.oom_kills_anywhere:
+            text = "probably killed for memory: the kernel killed something for that meanwhile"
         if facts.memory_free_bytes is not None and facts.memory_free_bytes < _ENOUGH_MEMORY:
             text += ", and the machine has next to none left"
         return Cause(kind="killed-for-memory", text=f"{text} (the kernel's log tells: dmesg)")

@@ -14,7 +14,8 @@ Standard input: a marshalled dict with the keys
                               that may not be raised, that is what is set
     log                       None or (str, str, int, str): folder and name of the log to keep small, how small,
                               and the file that knows how (store/logs/rotation.py)
-    exit                      bytes: the file for "PID STATUS EPOCH-SECONDS"; STATUS is negative for a signal
+    exit                      bytes: the file for "PID STATUS EPOCH-SECONDS [OOM-KILLS]"; STATUS is negative for a
+                              signal, OOM-KILLS what the kernel killed in the cgroup, where that is counted
 Standard output: one line, "ok PID MOVED [NAME=VALUE ...]" (MOVED 1: it is in the cgroup; then the limits that were
 set to less) or "no ERRNO WHAT".
 
@@ -49,7 +50,7 @@ def main() -> None:
     if look:
         _begin_looking(look)
     if pid:
-        _attend(pid, task["exit"])
+        _attend(pid, task["exit"], task["cgroup"])
     if task["cgroup"]:
         _try(os.rmdir, task["cgroup"])
 
@@ -135,7 +136,7 @@ def _start(task: dict) -> tuple[int, bytes]:
     return pid, b" ".join([b"ok %d %d" % (pid, moved), *lowered]) + b"\n"
 
 
-def _attend(main_pid: int, exit_file: bytes) -> None:
+def _attend(main_pid: int, exit_file: bytes, cgroup: bytes | None) -> None:
     """Collect every descendant that ends; write down the end of the main one."""
     while True:
         try:
@@ -143,8 +144,23 @@ def _attend(main_pid: int, exit_file: bytes) -> None:
         except ChildProcessError:
             return
         if pid == main_pid:
-            line = b"%d %d %.3f\n" % (pid, os.waitstatus_to_exitcode(status), time.time())
+            line = b"%d %d %.3f%b\n" % (pid, os.waitstatus_to_exitcode(status), time.time(), _oom_kills(cgroup))
             _try(_write_new, exit_file, line)
+
+
+def _oom_kills(cgroup: bytes | None) -> bytes:
+    """A space, and how many processes the kernel killed there for want of memory; nothing where it does not count.
+
+    Read now, because the cgroup goes with its last process.
+    """
+    if not cgroup:
+        return b""
+    try:
+        with open(cgroup + b"/memory.events", "rb", buffering=0) as file:
+            kills = file.read(4096).partition(b"\noom_kill ")[2].split()
+    except OSError:
+        return b""
+    return b" " + kills[0] if kills else b""
 
 
 def _log_watch(task: dict) -> object:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
 import pytest
 from filetools import project_at
+from toolbox import eventually
 
+from devtasks import launching
 from devtasks.causes import Facts, explain, report, worker_dead
 from devtasks.monitoring.happening import Happening
 from devtasks.monitoring.hooks import run
+from devtasks.store import exits
 from devtasks.values import replace
 
 WORDS = [
@@ -61,7 +65,37 @@ def test_what_the_kernel_kills(code: int):
     likely = explain(code, [], Facts())
     assert likely is not None
     assert likely.text.startswith("probably killed for memory")
+    elsewhere = explain(code, [], Facts(oom_kills=0, oom_kills_anywhere=1))
+    assert elsewhere is not None
+    assert elsewhere.text.startswith("probably killed for memory: the kernel")
     assert explain(code, [], Facts(asked=True)) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="cgroups are Linux's")
+def test_a_runner_tells_what_the_kernel_killed_in_the_cgroup(tmp_path: Path):
+    project = project_at(tmp_path / "project", "web")
+    exits.folder(project).mkdir(parents=True)
+    cgroup = tmp_path / "cgroup"
+    cgroup.mkdir()
+    (cgroup / "cgroup.procs").touch()
+    (cgroup / "memory.events").write_text("low 0\nhigh 0\nmax 4\noom 2\noom_kill 2\noom_group_kill 0\n")
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    try:
+        launched = launching.launch(
+            project.services[0],
+            "/bin/true",
+            label="project/web",
+            env={"DEVTASKS_ID": "0/web/0"},
+            streams=launching.Streams(nowhere, nowhere),
+            exit_file=exits.folder(project) / ("0" * 16),
+            cgroup=str(cgroup),
+        )
+    finally:
+        os.close(nowhere)
+    eventually(lambda: bool(exits.read(project)), "the end is written down")
+    (end,) = exits.read(project)
+    assert (end.pid, end.status, end.oom_kills) == (launched.pid, 0, 2)
+    os.waitpid(launched.runner or 0, 0)
 
 
 def test_nothing_is_made_up():

@@ -29,33 +29,33 @@ class Ends:
 
     def look(self, one: Watched, now: float) -> None:
         """Whether its runner has written that down by now; else look again soon."""
-        known, code = self._exit_code(one)
+        known, code, kills = self._end(one)
         daemonises = one.service.daemon_pid_file is not None and code in (0, None)
         if (known and not daemonises) or now >= one.give_up_at:
             lived = now - one.began if one.began else None
-            self.exited(one, code, lived)
+            self.exited(one, code, lived, kills)
             return
         waited = now - (one.give_up_at - EXIT_RECORD_SECONDS)
         one.look_at = now + min(_LONGEST_LOOK_SECONDS, max(_FIRST_LOOK_SECONDS, waited / 4))
 
-    def _exit_code(self, one: Watched) -> tuple[bool, int | None]:
-        """Whether the end is recorded, and the exit code if it is known."""
+    def _end(self, one: Watched) -> tuple[bool, int | None, int | None]:
+        """Whether the end is recorded; the exit code, and the kernel's kills for memory in the run, if known."""
         run = one.run
         if run is None or one.main is None:
-            return True, None
+            return True, None, None
         found = next((end for end in exits.read(self._project) if end.nonce == run.nonce), None)
         if found is not None and found.pid == one.main.pid:
-            return True, found.status
+            return True, found.status, found.oom_kills
         recorded = next((row for row in self._state.runs(one.name, 5) if row.nonce == run.nonce), None)
         if recorded is not None and recorded.exit_code is not None:
-            return True, recorded.exit_code
+            return True, recorded.exit_code, None
         if run.runner is not None:
             row = self._around.world.reread([run.runner.pid]).get(run.runner.pid)
             if (row is None or row.gone) and not exits.read(self._project):
-                return True, None  # nobody is left who could tell
-        return False, None
+                return True, None, None  # nobody is left who could tell
+        return False, None, None
 
-    def exited(self, one: Watched, code: int | None, lived: float | None) -> None:
+    def exited(self, one: Watched, code: int | None, lived: float | None, oom_kills: int | None = None) -> None:
         """It ended: is that what was wanted, and if not, what is to be done?"""
         self._state.collect_exits(self._project)
         wanted = self.is_wanted(one, self._around.memory.wanted().get(one.name))
@@ -68,7 +68,7 @@ class Ends:
             self._around.happened(one, "exit", how_it_ended(code), pid=pid, exit_code=code, wanted=False)
             return
         lines = self._around.evidence.last_lines(one.service)
-        cause = self._around.evidence.cause(one.service, code, lines)
+        cause = self._around.evidence.cause(one.service, code, lines, oom_kills)
         one.cause = "\n".join(causes.report(code, lived, (), cause))
         self._around.happened(one, "exit", one.cause.replace("\n", "; "), pid=pid, exit_code=code)
         if self._around.over.is_set():

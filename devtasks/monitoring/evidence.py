@@ -32,10 +32,15 @@ class Evidence:
         """The end of its log, fit for people."""
         return tuple(foreign(line) for line in logs.tail(service.log_file, _LINES))
 
-    def cause(self, service: Service, exit_code: int | None, lines: Sequence[str]) -> causes.Cause | None:
-        """Why it ended. That a command of ours killed it is ruled out by the caller."""
+    def cause(
+        self, service: Service, exit_code: int | None, lines: Sequence[str], oom_kills: int | None = None
+    ) -> causes.Cause | None:
+        """Why it ended, with `oom_kills` in its cgroup. That no command of ours killed it the caller knows."""
         facts = causes.Facts(
-            ports=service.ports, oom_kills=self._new_kills(exit_code), disk_free_bytes=_free(service)
+            ports=service.ports,
+            oom_kills=oom_kills,
+            oom_kills_anywhere=self._new_kills(),
+            disk_free_bytes=_free(service),
         )
         found = causes.explain(exit_code, lines, facts)
         if found is not None and found.kind == "address-in-use":
@@ -73,10 +78,10 @@ class Evidence:
     def _alive(self, pids: frozenset[int]) -> bool:
         return any(not row.gone for row in self._world.reread(pids).values())
 
-    def _new_kills(self, exit_code: int | None) -> int | None:
-        """How many processes the kernel killed for memory since we last asked, if this may be one of them."""
+    def _new_kills(self) -> int | None:
+        """How many processes the kernel killed for memory since we last asked, on the whole machine."""
         before, self._kills = self._kills, self._world.memory_kills()
-        if exit_code not in (-9, 137) or before is None or self._kills is None:
+        if before is None or self._kills is None:
             return None
         return max(0, self._kills - before)
 

@@ -1,7 +1,7 @@
 """How runs ended, as their runners wrote it down: one file a run in `state_dir/exits`.
 
-A file is named by the run's nonce and holds "PID STATUS EPOCH-SECONDS" and a newline; STATUS is the exit code,
-or negative the signal.
+A file is named by the run's nonce and holds "PID STATUS EPOCH-SECONDS [OOM-KILLS]" and a newline; STATUS is the
+exit code, or negative the signal. OOM-KILLS is there where the run's cgroup counts what the kernel killed.
 """
 
 from __future__ import annotations
@@ -20,16 +20,20 @@ _MAX_BYTES = 256
 _AT_ONCE = 1000
 _STATUSES = (-128, 2**32 - 1)  # signals; exit codes of any system
 _NONCE = r"[0-9a-f]{16,32}"
-_LINE = rb"([1-9][0-9]{0,9}) (-?[0-9]{1,10}) ([0-9]{1,12}(?:\.[0-9]{1,9})?)\n"
+_LINE = rb"([1-9][0-9]{0,9}) (-?[0-9]{1,10}) ([0-9]{1,12}(?:\.[0-9]{1,9})?)(?: ([0-9]{1,10}))?\n"
 
 
 class Exit(Value):
-    """The end of a run's main process. `status` is negative for a signal; `at` in seconds since the epoch."""
+    """The end of a run's main process. `status` is negative for a signal; `at` in seconds since the epoch.
+
+    `oom_kills`: how many processes of the run the kernel had killed for want of memory. None: nobody counted.
+    """
 
     nonce: str
     pid: int
     status: int
     at: float
+    oom_kills: int | None = None
 
 
 def folder(project: Project) -> Path:
@@ -70,4 +74,5 @@ def _exit(path: Path) -> Exit | None:
     line = re.fullmatch(_LINE, content)
     if line is None or not _STATUSES[0] <= int(line[2]) <= _STATUSES[1]:
         return None
-    return Exit(nonce=path.name, pid=int(line[1]), status=int(line[2]), at=float(line[3]))
+    kills = int(line[4]) if line[4] is not None else None
+    return Exit(nonce=path.name, pid=int(line[1]), status=int(line[2]), at=float(line[3]), oom_kills=kills)
