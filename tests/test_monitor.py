@@ -387,6 +387,31 @@ def test_a_monitor_that_was_killed_has_a_successor(watch: Watch):
     assert len(watch.stage.announced("db")) == 1
 
 
+def test_what_a_monitor_found_wanted_is_wanted_by_its_successor(watch: Watch):
+    """Killed between a decision and what follows: the run that ended had not been confirmed before."""
+    watch.declare({"web": watch.scratch.server(restart=AT_ONCE)})
+    watch.scratch.start()
+    watch.begin()
+    watch.stage.one("main").kill()
+    watch.restarted("main", 2)
+    watch.wait_for("runs again")
+    watch.end(signal.SIGKILL)
+    recorded(watch, "UPDATE wanted SET nonce = 'an earlier one'")
+    watch.declare({"web": watch.scratch.server(restart={**AT_ONCE, "backoff": 60, "max_backoff": 60})})
+    watch.begin()
+    watch.stage.one("main").kill()
+    watch.wait_for("restarting in")
+    watch.end(signal.SIGKILL)
+    recorded(watch, "UPDATE budgets SET nonce = 'one that never began', next_at = NULL")
+    watch.begin()
+    watch.wait_for("restarting in")
+
+
+def recorded(watch: Watch, statement: str) -> None:
+    with contextlib.closing(sqlite3.connect(watch.scratch.state / "state.db", isolation_level=None)) as database:
+        database.execute(statement)
+
+
 def killed_at(watch: Watch, delays: list[float]) -> None:
     """The monitor is killed so long after a service was; its successor leaves exactly one that lives."""
     watch.declare({"web": watch.scratch.server(restart={**AT_ONCE, "max": 1000})})

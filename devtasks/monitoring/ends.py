@@ -58,7 +58,8 @@ class Ends:
     def exited(self, one: Watched, code: int | None, lived: float | None, oom_kills: int | None = None) -> None:
         """It ended: is that what was wanted, and if not, what is to be done?"""
         self._state.collect_exits(self._project)
-        wanted = self.is_wanted(one, self._around.memory.wanted().get(one.name))
+        row = self._around.memory.wanted().get(one.name)
+        wanted = self.is_wanted(one, row)
         if wanted and not self._around.shared and self._around.now() < one.give_up_at + _DOUBT_SECONDS:
             one.phase, one.look_at, one.give_up_at = "ending", one.give_up_at + _DOUBT_SECONDS, 0.0
             return
@@ -67,6 +68,8 @@ class Ends:
             self._tracker.stand_down(one)
             self._around.happened(one, "exit", how_it_ended(code), pid=pid, exit_code=code, wanted=False)
             return
+        if one.run is not None and (row is None or row.nonce != one.run.nonce):
+            self._around.memory.confirm(one.name, one.run.nonce)  # for a monitor that comes after this one
         lines = self._around.evidence.last_lines(one.service)
         cause = self._around.evidence.cause(one.service, code, lines, oom_kills)
         one.cause = "\n".join(causes.report(code, lived, (), cause))
