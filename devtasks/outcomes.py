@@ -431,7 +431,7 @@ class HealthReport(Value):
 class MonitorReport(Value):
     """Who watches. started: in the background, by this command; ended: it was this command, and it was asked to.
 
-    `since` in seconds since the epoch, where it is known.
+    `since` in seconds since the epoch, where it is known. In a dry run `started` and `stopped` are what would be.
     """
 
     state: Literal["watching", "started", "ended", "stopped", "not-watching"]
@@ -439,6 +439,7 @@ class MonitorReport(Value):
     since: float | None
     services: tuple[str, ...] = ()
     log_file: str | None = None
+    dry_run: bool = False
     exit_code: int = 0
 
 

@@ -166,8 +166,9 @@ def test_every_verb_has_valid_json_with_nothing_running(shop: Scratch, verb: str
         report = shop.run(verb, "--to", "systemd", "--dry-run")
         assert report["written"] is False
     elif verb == "monitor":
-        report = shop.run(verb, "--status")
-        assert report["state"] == "not-watching"
+        report = shop.run("--dry", verb)
+        assert (report["dry_run"], report["state"], report["pid"]) == (True, "started", None)
+        assert shop.run(verb, "--status")["state"] == "not-watching"
     elif verb == "top":
         report = shop.run(verb, "--count", "1")
     else:

@@ -361,6 +361,9 @@ def test_a_monitor_in_the_background(watch: Watch):
     assert "runs again" in (watch.scratch.state / "monitor.log").read_text()
     watch.scratch.start()
     watch.scratch.run("monitor", "--detach")
+    would = watch.scratch.run("monitor", "--stop", "--dry-run")
+    assert (would["dry_run"], would["state"]) == (True, "stopped")
+    assert watch.scratch.run("monitor", "--status")["pid"] == would["pid"]
     assert watch.scratch.run("monitor", "--stop")["state"] == "stopped"
     assert watch.status("web")["state"] == "running"
 

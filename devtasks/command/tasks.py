@@ -73,7 +73,7 @@ VERBS = (
         name="monitor",
         topic=RUN,
         help="Watch; start again what ends or stays unhealthy.",
-        flags=("only", "detach", "stop", "status", "json", "color"),
+        flags=("only", "detach", "stop", "status", "dry_run", "json", "color"),
         helps={
             "detach": "Watch in the background.",
             "stop": "End the monitor in the background instead.",

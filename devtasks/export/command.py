@@ -107,14 +107,12 @@ def _module(target: str) -> ModuleType:
 def _target(name: str | None) -> str:
     if name in TARGETS:
         return name
-    listed = ", ".join(TARGETS)
     if name is None:
-        raise UsageError("export needs to know for what: --to TARGET", hint=f"TARGET is one of {listed}")
+        hint = f"TARGET is one of {', '.join(TARGETS)}"
+        raise UsageError("export needs to know for what: --to TARGET", hint=hint)
     from devtasks.config.suggest import did_you_mean
 
-    raise UsageError(
-        f"there is no export to {name[:80]!r}{did_you_mean(name, TARGETS)}", hint=f"there are {listed}"
-    )
+    raise UsageError(f"there is no export to {name[:80]!r}{did_you_mean(name, TARGETS)}")
 
 
 def _chosen(project: Project, names: tuple[str, ...]) -> Project:

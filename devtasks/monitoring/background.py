@@ -72,7 +72,7 @@ def start(
     raise DevtasksError(f"the monitor does not watch: {tail}", hint=f"see {claim.log_file(project)}")
 
 
-def stop(scope: Scope) -> MonitorReport:
+def stop(scope: Scope, *, dry_run: bool) -> MonitorReport:
     """End the monitor that was started in the background. Services go on."""
     project, name = scope.project, claim.name(scope.project)
     seen = scope.observer.observe()
@@ -84,13 +84,16 @@ def stop(scope: Scope) -> MonitorReport:
             f"PID {there.pid} watches in the foreground: it was not started with --detach",
             hint="end it in its terminal, with Ctrl-C",
         )
+    pid = there.pid if there is not None else None
+    if dry_run:
+        return MonitorReport(state="stopped", pid=pid, since=None, dry_run=True)
     ended = Stopper(scope.observer, seen).stop([name])
     if ended.interrupted is not None:
         raise ended.interrupted
     survivors = ended.endings[name].survivors
     if survivors:
         raise DevtasksError(f"the monitor, PID {survivors[0].pid}, did not end: {survivors[0].reason}")
-    return MonitorReport(state="stopped", pid=there.pid if there is not None else None, since=None)
+    return MonitorReport(state="stopped", pid=pid, since=None)
 
 
 def _importable(env: Mapping[str, str]) -> dict[str, str]:

@@ -28,10 +28,13 @@ def monitor(scope: Scope, names: tuple[str, ...], flags: Flags, environ: Mapping
     if flags.status:
         return _status(scope)
     if flags.stop:
-        return background.stop(scope)
+        return background.stop(scope, dry_run=flags.dry_run)
     there = claim.occupant(scope.project)
     if there is not None:
         return _occupied(scope, there)
+    if flags.dry_run:
+        chosen = tuple(one.name for one in services)
+        return MonitorReport(state="started", pid=None, since=None, services=chosen, dry_run=True)
     if flags.detach:
         return background.start(scope, names, services, environ)
     return watch(scope, services, scope.tell)

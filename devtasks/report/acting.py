@@ -201,8 +201,12 @@ def monitor(report: outcomes.MonitorReport) -> list[str]:
     match report.state:
         case "watching":
             return [f"{who} watches{since}"]
+        case "started" if report.dry_run:
+            return [f"would watch {', '.join(report.services) or 'nothing'}", *dry_note(dry_run=True)]
         case "started":
             return [f"{who} watches from now on; its log is {printable(report.log_file or '')}"]
+        case "stopped" if report.dry_run:
+            return [f"would stop the monitor, {who}", *dry_note(dry_run=True)]
         case "stopped":
             return ["the monitor is stopped; the services go on, and nobody starts them again"]
         case "not-watching":

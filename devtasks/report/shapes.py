@@ -253,6 +253,7 @@ def _dashboard(report: outcomes.DashboardReport) -> Shape:
 def _monitor(report: outcomes.MonitorReport) -> Shape:
     return {
         "ok": True,
+        "dry_run": report.dry_run,
         "state": report.state,
         "pid": report.pid,
         "since": _number(report.since),
