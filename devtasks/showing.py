@@ -238,6 +238,8 @@ class Showing:
             return "runner: adopts whatever it starts"
         tops = {row.pid for row in roots(matches)}
         if any(match.proven for match in matches if match.process.pid in tops):
+            if all(service.name != name for service in self._project.services):  # a monitor never had a runner
+                return "marker and descent"
             return "marker and descent: its runner is gone, so what cleared its environment may get away"
         return "port and pattern: it was not started by devtasks"
 

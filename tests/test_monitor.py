@@ -346,7 +346,9 @@ def test_a_monitor_in_the_background(watch: Watch):
     pid = report["pid"]
     assert (watch.scratch.state / "monitor.pid").read_text() == f"{pid}\n"
     shown = watch.scratch.run("show-processes")["services"]
-    assert [row["pid"] for group in shown if group["name"] == "monitor" for row in group["processes"]] == [pid]
+    (group,) = (group for group in shown if group["name"] == "monitor")
+    assert [row["pid"] for row in group["processes"]] == [pid]
+    assert "runner" not in group["guarantee"]
     assert {"service": "monitor", "pid": pid} in watch.scratch.run("clean")["running"]
     watch.stage.one("main").kill()
     watch.restarted("main", 2)
