@@ -138,10 +138,8 @@ def test_what_gives_up_says_why(watch: Watch):
     watch.scratch.start()
     watch.begin()
     watch.go()
-    watch.wait_for("given up")
-    said = watch.said()
-    assert "exited with code 7 after" in said
-    assert "last words of web" in said
+    for words in ("given up", "exited with code 7 after", "last words of web"):
+        watch.wait_for(words)
     row = eventually(
         lambda: row if (row := watch.status("web"))["state"] == "failed" else None, "status says failed"
     )
