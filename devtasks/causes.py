@@ -21,6 +21,7 @@ Kind = Literal[
     "missing-program",
     "permission",
     "killed-for-memory",
+    "killed",
     "no-memory",
     "no-disk",
     "no-descriptors",
@@ -137,6 +138,10 @@ def explain(exit_code: int | None, last_lines: Sequence[str], facts: Facts) -> C
         found = next((one for line in reversed(last_lines) if (one := wording.pattern.search(line))), None)
         if found is not None:
             return _cause(wording, found, facts)
+    if exit_code in _KILLED and not facts.asked and facts.oom_kills_anywhere == 0:
+        return Cause(
+            kind="killed", text="KILL came from elsewhere: no command of ours sent it, nor the kernel for memory"
+        )
     if exit_code in _KILLED and not facts.asked:
         text = "probably killed for memory: no command of ours sent KILL"
         if facts.oom_kills_anywhere:

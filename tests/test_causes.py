@@ -68,7 +68,11 @@ def test_what_the_kernel_kills(code: int):
     elsewhere = explain(code, [], Facts(oom_kills=0, oom_kills_anywhere=1))
     assert elsewhere is not None
     assert elsewhere.text.startswith("probably killed for memory: the kernel")
-    assert explain(code, [], Facts(asked=True)) is None
+    none = explain(code, [], Facts(oom_kills_anywhere=0))
+    assert none is not None
+    assert (none.kind, "probably" in none.text) == ("killed", False)
+    for counted in (None, 0):
+        assert explain(code, [], Facts(asked=True, oom_kills_anywhere=counted)) is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="cgroups are Linux's")

@@ -148,6 +148,7 @@ def test_what_gives_up_says_why(watch: Watch):
     assert row["restart"]["failed"] is True
     assert row["restart"]["failed_until"] is None
     assert "exited with code 7" in row["restart"]["cause"]
+    assert "  | last words of web" in row["restart"]["cause"].splitlines()
     text = watch.scratch.raw("status").stdout
     assert "failed" in text
     assert "inv start-web" in text

@@ -476,6 +476,7 @@ def test_errors_have_a_hint_and_in_json_an_object(capsys: pytest.CaptureFixture[
     said = json.loads(out)
     assert (said["version"], said["ok"], said["error"]["exit_code"]) == (1, False, 2)
     assert said["error"]["problems"] == ["a: bad", "b: worse"]
+    assert said["error"]["message"].splitlines()[1:] == ["  a: bad", "  b: worse"]
     assert err == "error: p.toml: 2 mistakes\n  a: bad\n  b: worse\n"
 
 

@@ -32,6 +32,7 @@ def render_error(error: DevtasksError) -> str:
     """What stands in place of an outcome when there is none."""
     told: Shape = {"message": foreign(error.message), "hint": _text(error.hint), "exit_code": error.exit_code}
     if isinstance(error, ConfigError):
+        told["message"] = _lines(error.message)
         told["problems"] = [foreign(problem) for problem in error.problems]
     return _line({"version": VERSION, "ok": False, "error": told})
 
@@ -147,7 +148,7 @@ def _restart(restart: outcomes.RestartStatus) -> Shape:
         "waits_for": restart.waits_for,
         "failed": restart.failed,
         "failed_until": _number(restart.failed_until),
-        "cause": _text(restart.cause),
+        "cause": None if restart.cause is None else _lines(restart.cause),
     }
 
 
@@ -388,6 +389,11 @@ def _rejected(row: outcomes.RejectedRow) -> Shape:
 
 def _text(text: str | None) -> str | None:
     return None if text is None else foreign(text)
+
+
+def _lines(text: str) -> str:
+    """Lines of ours, with what others wrote in them."""
+    return "\n".join(foreign(line) for line in text.split("\n"))
 
 
 def _number(value: float | None, digits: int = 3) -> float | None:
