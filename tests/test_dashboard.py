@@ -557,6 +557,7 @@ def test_addresses_that_are_refused(shop: Scratch, tmp_path: Path):
             (("--port", port), 1, f"port {port} is in use"),
             (("--detach", "--port", port), 1, f"port {port}"),
             (("--uds", str(tmp_path / "s"), "--port", "1"), 2, "--uds excludes"),
+            (("--stop", "--detach"), 2, "exclude each other"),
             (("--uds", str(shop.root / "devtasks.toml")), 1, "is there already"),
             (("--keyfile", "x"), 2, "--certfile"),
             (("--certfile", "/nowhere.pem"), 2, "No such file"),

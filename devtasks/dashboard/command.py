@@ -33,6 +33,8 @@ def dashboard(
 
     Raises UsageError where a package is missing, the address may not be served, or flags exclude each other.
     """
+    if flags.stop and flags.detach:
+        raise UsageError("--stop and --detach exclude each other")
     if flags.stop:
         return _stop(project, flags, tell, asker)
     missing = [name for name in _NEEDS if find_spec(name) is None]
