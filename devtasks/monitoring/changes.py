@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from devtasks.model import Project
 from devtasks.monitoring.loop import Loop
+from devtasks.store import exits
 from devtasks.store.state import State
 from devtasks.world.notices import Notices, open_notices
 
@@ -19,6 +20,7 @@ class Changes:
     """Calls `changed` in the loop's thread when something may be new; without inotify, look when it is due."""
 
     def __init__(self, project: Project, loop: Loop, state: State, changed: Callable[[], None]) -> None:
+        self._project = project
         self._path = project.state_dir
         self._loop = loop
         self._state = state
@@ -62,6 +64,7 @@ class Changes:
             notices = None
         self._notices = notices
         if notices is not None:
+            notices.folder(exits.folder(self._project), written=True)
             self._loop.attend(notices.descriptor, self._told)
         self._changed()
 

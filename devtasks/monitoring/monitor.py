@@ -136,7 +136,9 @@ class Monitor:
         self._tracker.poll()
         now = self._around.now()
         for one in self.watched.values():
-            self._look_how_it_ended(one, now)
+            if one.phase == "ending" and (now >= one.look_at or self._around.changed):
+                self._ends.look(one, now)
+        now = self._around.now()
         if self._around.changed or now >= self._around.changes.due_at():
             self._around.changed = False
             if self._around.changes.look(now):
@@ -153,7 +155,6 @@ class Monitor:
             self._beat(now)
 
     def _advance_one(self, one: Watched, now: float) -> None:
-        self._look_how_it_ended(one, now)
         if one.phase == "unclear" and now >= one.look_at:
             one.look_at = now + _UNCLEAR_SECONDS
             self._around.seen = None
@@ -163,10 +164,6 @@ class Monitor:
             self._restarter.restart(one, now)
         if one.phase == "running" and one.health is not None:
             self._illness.probe(one, now)
-
-    def _look_how_it_ended(self, one: Watched, now: float) -> None:
-        if one.phase == "ending" and now >= one.look_at:
-            self._ends.look(one, now)
 
     def _tick(self, now: float) -> None:
         """What is looked at now and then: memory, dead workers, unconfirmed starts, what was started by hand."""
