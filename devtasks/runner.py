@@ -238,7 +238,7 @@ def _fork_into(cgroup: bytes | None) -> int | None:
     try:
         import _ctypes
 
-        system_call = _ctypes.dlsym(_ctypes.dlopen(None, 0), "syscall")
+        system_call = _ctypes.dlsym(_ctypes.dlopen(None, 0), "syscall")  # type: ignore[arg-type]
         folder = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except (ImportError, AttributeError, OSError):
         return None

@@ -28,6 +28,7 @@ class Restarter:
         self._tell = around.tell
         self._tracker = tracker
         self._spares = Spares(libraries())
+        self._hands = deed.Hands(around.project, self._tell_from_thread)
         self._groups: dict[str, list[Watched]] = {}
         for one in around.watched.values():
             self._groups.setdefault(one.service.group, []).append(one)
@@ -109,16 +110,15 @@ class Restarter:
         self._tracker.forget(one)
         one.phase = "acting"
         order = deed.Order(
-            project=self._around.project,
             service=one.service,
             nonce=one.own,
             replacing=replacing,
             known=self._around.seen.table if self._around.seen is not None else None,
             spare=self._spares.take,
             may=lambda: not self._around.over.is_set(),
-            tell=lambda line: self._around.loop.post(lambda: self._tell(line)),
+            done=lambda result: self._around.loop.post(lambda: self._done(one, result)),
         )
-        deed.begin(order, lambda result: self._around.loop.post(lambda: self._done(one, result)))
+        self._hands.give(order)
 
     def _group_is_up(self, name: str) -> bool:
         return all(one.is_up for one in self._groups.get(name, ()))
@@ -156,6 +156,11 @@ class Restarter:
         quiet = all(one.phase not in ("acting", "ending", "waiting") for one in self._around.watched.values())
         if quiet and any(one.phase == "running" and not one.by_hand for one in self._around.watched.values()):
             self._spares.refill()
+            self._hands.refill()
 
     def close(self) -> None:
+        self._hands.close()
         self._spares.close()
+
+    def _tell_from_thread(self, line: str) -> None:
+        self._around.loop.post(lambda: self._tell(line))
