@@ -9,7 +9,7 @@ import argparse
 import resource
 import sys
 
-from benchmarks import commands, dashboard, hosts, memory, observation, ports, stopping, table, terminal
+from benchmarks import commands, dashboard, hosts, managing, memory, observation, ports, stopping, table, terminal
 from benchmarks.readings import Row
 from benchmarks.scene import BenchmarkFailed, Scene, raise_on_signals
 from devtasks.errors import DevtasksError
@@ -23,6 +23,7 @@ MEASUREMENTS = {
     "dashboard": dashboard.measure,
     "terminal": terminal.measure,
     "hosts": hosts.measure,
+    "managing": managing.measure,
 }
 
 

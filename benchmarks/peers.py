@@ -1,4 +1,4 @@
-"""supervisor, honcho and pm2, each installed apart from everything else and run for the length of a block.
+"""supervisor, circus, honcho and pm2, each installed apart from everything else and run for the length of a block.
 
 Programs in Python go into virtual environments in the user's cache folder, pm2 into a folder beside them; what is
 there is used again. Where one cannot be had, PeerMissing says why, and the benchmark goes on without it.
@@ -81,7 +81,7 @@ def supervisor(scene: Scene, group: str) -> Iterator[Callable[[], float]]:
 @contextmanager
 def pm2(scene: Scene) -> Iterator[Callable[[], float]]:
     """Runs `pm2 ls` each time it is called, with two programs running."""
-    tool = str(_pm2_installed())
+    tool = str(pm2_installed())
     folder = scene.folder / "pm2"
     folder.mkdir()
     scene.environ["PM2_HOME"] = str(folder)
@@ -91,10 +91,10 @@ def pm2(scene: Scene) -> Iterator[Callable[[], float]]:
         yield scene.timing([tool, "ls"], folder)
     finally:
         with undisturbed():
-            _end_pm2(scene, tool, folder)
+            end_pm2(scene, tool, folder)
 
 
-def _end_pm2(scene: Scene, tool: str, folder: Path) -> None:
+def end_pm2(scene: Scene, tool: str, folder: Path) -> None:
     """`pm2 kill` ends the daemon and what it runs; waited for, because it may return before they are gone."""
     descriptor = None
     with contextlib.suppress(OSError, ValueError):
@@ -118,7 +118,7 @@ def installed(group: str) -> Path:
     return tools
 
 
-def _pm2_installed() -> Path:
+def pm2_installed() -> Path:
     folder = _cache() / "pm2"
     tool = folder / "node_modules" / ".bin" / "pm2"
     if not tool.exists():

@@ -31,7 +31,7 @@ class Row:
     theirs: Reading | None
     kind: Literal["ratio", "difference", "value"]
     limit: float
-    unit: Literal["ms", "MiB", "%"] = "ms"
+    unit: Literal["ms", "MiB", "%", "/s"] = "ms"
     missing: str | None = None
 
     @property
