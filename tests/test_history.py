@@ -166,10 +166,10 @@ def test_without_a_state_it_says_so(scratch: Scratch) -> None:
 
 def test_what_was_swept_is_kept_where_nothing_was_kept_before(scratch: Scratch) -> None:
     """A server that was started by hand, and stopped by us: why is worth a state folder."""
-    scratch.declare({"web": scratch.server()})
-    port = scratch.server()["port"]
-    one = scratch.stage.detached("by-hand", [PYTHON, "main.py", "--port", str(port)], scratch.root)
-    scratch.declare({"web": scratch.server(port=port)})
+    web = scratch.server()
+    scratch.declare({"web": web})
+    one = scratch.stage.detached("by-hand", [PYTHON, "main.py", "--port", str(web["port"])], scratch.root)
+    scratch.stage.one("main")
     inprocess.run(scratch, "stop")
     assert not one.alive
     (event,) = inprocess.run(scratch, "history")["events"]

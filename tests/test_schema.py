@@ -320,6 +320,30 @@ def test_they_agree_on_each_value_changed(path):
         agree(changed(table, path, value))
 
 
+OF_PROCESSES = {
+    "shell": False,
+    "before": ["seed"],
+    "env": {"LEVEL": "info"},
+    "env_file": ".env",
+    "pid_file": "cache.pid",
+    "daemon_pid_file": "cache.pid",
+    "log_file": "cache.log",
+    "patterns": ["redis"],
+    "stdin": "null",
+    "listener": "any",
+    "restart": {"max": 1},
+    "instances": 2,
+    "log_max_bytes": "1MiB",
+    "limits": {"cpu": 1},
+    "data": ["data"],
+}
+
+
+@pytest.mark.parametrize("key", OF_PROCESSES)
+def test_they_agree_on_what_a_container_has_not(key):
+    agree(changed(FULL, ("services", "cache", key), OF_PROCESSES[key]))
+
+
 @settings(max_examples=120, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(st.sampled_from(list(places(FULL))), values), min_size=1, max_size=3), keys, values)
 @example([(("project",), "x")], "unknown", 1)

@@ -124,9 +124,9 @@ def marked(item: str) -> list[Being]:
         if entry.isdigit():
             with contextlib.suppress(OSError):
                 if wanted in Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"):
-                    one = stat(int(entry))
-                    if one and one[0] not in "ZX":
-                        found.append(Being(int(entry), one[1], " ".join(argv(int(entry)))[:100]))
+                    one, name = stat(int(entry)), " ".join(argv(int(entry)))[:100]
+                    if one and one[0] not in "ZX" and name != "catatonit -P":  # podman keeps one for each user
+                        found.append(Being(int(entry), one[1], name))
     return found
 
 
