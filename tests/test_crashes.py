@@ -415,7 +415,7 @@ def test_kill_9_of_the_runner_while_a_start_waits(pair: Pair) -> None:
 
 @needs_strace
 @pytest.mark.parametrize(
-    ("call", "number", "code"), [("clone", 1, 1), ("write", 1, 1), ("chdir", 1, 0), ("write", 2, 0)]
+    ("call", "number", "code"), [("clone,clone3", 1, 1), ("write", 1, 1), ("chdir", 1, 0), ("write", 2, 0)]
 )
 def test_kill_9_of_the_runner_before_a_system_call(pair: Pair, call: str, number: int, code: int) -> None:
     """Before it forks; before it answers; before it lets go; before it writes down how the service ended."""

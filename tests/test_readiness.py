@@ -73,8 +73,8 @@ def test_somebody_elses_answer_makes_nothing_ready(scratch: Scratch, stage: Stag
     """The URL that is asked is a stranger's; it answers, and ours lives."""
     scratch.install("moody.py")
     port = free_port()
-    stage.detached("stranger", [PYTHON, "moody.py", "--name", "stranger", "--port", str(port)], scratch.root)
-    stage.wait_for("stranger")
+    command = [PYTHON, "moody.py", "--name", "stranger", "--port", str(port)]
+    stage.detached("stranger", command, scratch.root, announce=False)  # it says so itself, when it listens
     ready = {"http": f"http://127.0.0.1:{port}/", "timeout": 2}
     scratch.declare({"web": moody(scratch, ready=ready)})
     report = scratch.run("start", expect=1)
@@ -202,8 +202,8 @@ def test_a_stranger_in_its_place_is_foreign(scratch: Scratch, stage: Stage):
     elsewhere.mkdir()
     (elsewhere / "moody.py").write_text((scratch.root / "moody.py").read_text())
     (elsewhere / "stage.py").write_text((scratch.root / "stage.py").read_text())
-    stage.detached("stranger", [*service["command"], "--name", "stranger"], elsewhere)
-    stranger = stage.one("stranger")
+    command = [*service["command"], "--name", "stranger"]
+    stranger = stage.detached("stranger", command, elsewhere, announce=False)  # it says so itself, when it listens
     found = row(scratch.run("health", expect=1))
     assert found["health"] == "foreign"
     assert f"PID {stranger.pid}" in found["detail"]

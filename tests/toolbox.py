@@ -473,11 +473,12 @@ class Scratch:
         root.mkdir(parents=True, exist_ok=True)
 
     def install(self, *programs: str, to: str = ".") -> None:
-        """Copy programs, and what they share, into the project."""
+        """Copy programs, and what they share, into the project. Nothing is written over what may just be read."""
         folder = self.root / to
         folder.mkdir(parents=True, exist_ok=True)
         for program in ("stage.py", *programs):
-            shutil.copy(PROGRAMS / program, folder)
+            if not (folder / program).exists():
+                shutil.copy(PROGRAMS / program, folder)
 
     def declare(self, services: Mapping[str, Mapping[str, object]], **table: object) -> None:
         """Write devtasks.toml, and a tasks.py that adopts the package."""
